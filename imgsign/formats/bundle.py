@@ -1,0 +1,243 @@
+"""Sigstore bundles v0.3 as OCI 1.1 referrers: what cosign 3 writes.
+
+Sources: sigstore protobuf-specs 0.5 ``sigstore_bundle.proto``; DSSE v1.0.2; in-toto Statement v1; cosign
+3 (``specs/BUNDLE_SPEC.md`` and its written manifests); image-spec v1.1.1 manifest.md "artifactType".
+
+Signed is a statement with one subject per name: ``name`` the full reference, the image's digest, and as
+annotations the user's keys plus the reserved ones. cosign itself signs no name.
+
+Only bundles with a plain ``publicKey`` and a DSSE envelope are judged. A key inside the bundle is never
+used (GHSA-fx35-mq7g-6g98), its ``hint`` only orders our own keys, log entries are ignored: without a
+configured log they prove nothing. Certificates and ``messageSignature`` (a signature over a file, not
+over an image's name and digest) become a :class:`~imgsign.claim.Defect` that says so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from imgsign.claim import (
+    Candidate,
+    Claim,
+    Defect,
+    Draft,
+    Place,
+    Referrers,
+    Signer,
+    Subject,
+    Unsigned,
+    parse_subject,
+    reserved_annotations,
+    resumed_draft,
+)
+from imgsign.dsse import Envelope, pae, parse_pae
+from imgsign.errors import InvalidEnvelope
+from imgsign.intoto import COSIGN_SIGN, PAYLOAD_TYPE, Statement, write_signing_statement
+from imgsign.keys import PublicKey
+from imgsign.oci import EMPTY_CONFIG, OCI_MANIFEST, Artifact, Blob, Descriptor, Manifest
+from imgsign.reference import Digest
+from imgsign.trust import TrustedKey
+from imgsign.wire import Node, dump_json, format_time, load_json, quote
+
+MEDIA_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
+_OLDER = tuple(f"application/vnd.dev.sigstore.bundle+json;version=0.{n}" for n in (1, 2, 3))
+MEDIA_TYPES = (MEDIA_TYPE, *_OLDER)
+
+BUNDLE_LIMIT = 8 * 1024 * 1024
+"""Bytes of one bundle; a signature takes 2 KiB, an attestation with an SBOM some MiB."""
+
+LAYERS_LIMIT = 16  # bundles in one artifact; cosign writes one
+
+_CONTENT = "dev.sigstore.bundle.content"
+_PREDICATE_TYPE = "dev.sigstore.bundle.predicateType"
+_CREATED = "org.opencontainers.image.created"
+
+
+class UnsupportedBundle(InvalidEnvelope):
+    """A well-formed bundle of a kind that is not judged here."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BundleCandidate:
+    """A bounded, parsed, unverified bundle."""
+
+    place: Place
+    key_hint: str | None
+    envelope: Envelope = field(repr=False)
+    format: str = "bundle"
+
+    def untrusted_content(self) -> tuple[str | None, tuple[Subject, ...]]:
+        """See :class:`imgsign.claim.Candidate`."""
+        return _read_statement(self.envelope.payload)
+
+    def verify(self, trusted: TrustedKey) -> Claim:
+        """See :class:`imgsign.claim.Candidate`."""
+        trusted.key.verify(self.envelope.signature, self.envelope.message, hash=trusted.hash)
+        predicate_type, subjects = _read_statement(self.envelope.payload)
+        return Claim(
+            format=self.format,
+            place=self.place,
+            subjects=subjects,
+            signer=Signer(spki=trusted.key.digest),
+            predicate_type=predicate_type,
+        )
+
+
+def _read_statement(payload: bytes) -> tuple[str, tuple[Subject, ...]]:
+    statement = Statement.parse(payload)
+    subjects: list[Subject] = []
+    for subject in statement.subjects:
+        subjects.extend(parse_subject(d, subject.name, subject.annotations) for d in subject.digests)
+    return statement.predicate_type, tuple(subjects)
+
+
+def parse_bundle(raw: bytes, place: Place) -> BundleCandidate:
+    """Parse one bundle's bytes.
+
+    Raises:
+        InvalidEnvelope: if it is malformed; ``UnsupportedBundle`` if it is sound but of another kind.
+    """
+    node = load_json(raw, limit=BUNDLE_LIMIT, error=InvalidEnvelope)
+    members = node.fields(("mediaType", "verificationMaterial"), ("dsseEnvelope", "messageSignature"))
+    media_type = members["mediaType"].text()
+    if media_type not in MEDIA_TYPES:
+        members["mediaType"].refuse(f"unknown bundle version {quote(media_type)}")
+    if ("dsseEnvelope" in members) == ("messageSignature" in members):
+        node.refuse("expected one of 'dsseEnvelope' and 'messageSignature'")
+    # The envelope before the key: what no client accepts is malformed, whoever signed it.
+    envelope = Envelope.parse(members["dsseEnvelope"]) if "dsseEnvelope" in members else None
+    hint = _key_hint(members["verificationMaterial"])
+    if envelope is None:
+        raise UnsupportedBundle("signs a file, not an image: no DSSE envelope")
+    if envelope.payload_type != PAYLOAD_TYPE:
+        raise UnsupportedBundle(f"payload type {quote(envelope.payload_type)} is not an in-toto statement")
+    return BundleCandidate(place=place, key_hint=hint, envelope=envelope)
+
+
+def _key_hint(node: Node) -> str | None:
+    """Return the hint; anything else in the verification material is left unread or refused."""
+    kinds = ("publicKey", "certificate", "x509CertificateChain")
+    members = node.fields((), (*kinds, "tlogEntries", "timestampVerificationData"))
+    present = [k for k in kinds if k in members]
+    if len(present) != 1:
+        node.refuse(f"expected one of {', '.join(kinds)}")
+    if present != ["publicKey"]:
+        raise UnsupportedBundle("signed with a certificate; only signatures by plain keys are judged")
+    # Open: older producers put other members here. A key among them is attacker's bytes and never read.
+    key = members["publicKey"].fields((), ("hint",), closed=False)
+    return key["hint"].text() if "hint" in key else None
+
+
+class _BundleFormat:
+    """See :class:`imgsign.claim.Format`."""
+
+    name = "bundle"
+    label = "sigstore bundle"
+
+    def places(self, image: Digest) -> tuple[Place, ...]:
+        return (Referrers(),)
+
+    def likely(self, listed: Descriptor) -> bool:
+        return (
+            listed.artifact_type in MEDIA_TYPES and listed.annotations.get(_PREDICATE_TYPE, COSIGN_SIGN) == COSIGN_SIGN
+        )
+
+    def wanted(self, artifact: Artifact, at: Place) -> tuple[Descriptor, ...]:
+        if not isinstance(at, Referrers):
+            return ()
+        return tuple(d for d in artifact.manifest.layers if d.media_type in MEDIA_TYPES)[:LAYERS_LIMIT]
+
+    def read(self, artifact: Artifact, at: Place, image: Digest) -> tuple[Candidate | Defect, ...]:
+        layers = self.wanted(artifact, at)
+        if not layers:
+            return ()
+        subject = artifact.manifest.subject
+        if subject is None or subject.digest != image:
+            # A fallback tag can list anything; the signed statement decides in the end, but a referrer
+            # that does not even claim this image is not looked at further.
+            return (
+                Defect(
+                    place=at,
+                    code="foreign-referrer",
+                    reason="is not a referrer of this image",
+                    format=self.name,
+                ),
+            )
+        found = []
+        for index, descriptor in enumerate(layers):
+            place = Referrers(artifact.manifest.digest, index if len(layers) > 1 else None)
+            found.append(self._read_layer(artifact, descriptor, place))
+        return tuple(found)
+
+    def _read_layer(self, artifact: Artifact, descriptor: Descriptor, place: Place) -> Candidate | Defect:
+        blob = artifact.blob(descriptor.digest)
+        if blob is None:
+            why = artifact.why_missing(descriptor.digest)
+            return Defect(place=place, code="blob-missing", reason=why, format=self.name)
+        try:
+            return parse_bundle(blob.raw, place)
+        except UnsupportedBundle as e:
+            return Defect(place=place, code="unsupported", reason=e.message, format=self.name)
+        except InvalidEnvelope as e:
+            return Defect(place=place, code="malformed", reason=f"malformed, {e.message}", format=self.name)
+
+    def draft(self, image: Descriptor, draft: Draft, key: PublicKey) -> tuple[Unsigned, ...]:
+        annotations = {**draft.annotations, **reserved_annotations(draft)}
+        payload = write_signing_statement((str(name), image.digest, annotations) for name in draft.names)
+        return (
+            Unsigned(
+                format=self.name,
+                image=image,
+                key=key,
+                scheme=key.scheme.bundle,
+                message=pae(PAYLOAD_TYPE, payload),
+                content=payload,
+                draft=draft,
+            ),
+        )
+
+    def resume(self, message: bytes, image: Descriptor, key: PublicKey) -> Unsigned:
+        payload = parse_pae(message, PAYLOAD_TYPE)
+        predicate_type, subjects = _read_statement(payload)
+        if predicate_type != COSIGN_SIGN:
+            raise InvalidEnvelope(f"is an attestation of type {quote(predicate_type)}, not a signature")
+        return Unsigned(
+            format=self.name,
+            image=image,
+            key=key,
+            scheme=key.scheme.bundle,
+            message=message,
+            content=payload,
+            draft=resumed_draft(subjects, image.digest),
+        )
+
+    def attach(self, unsigned: Unsigned, signature: bytes, *, previous: Artifact | None) -> Artifact:
+        envelope = Envelope(payload_type=PAYLOAD_TYPE, payload=unsigned.content, signature=signature)
+        bundle = Blob.of(
+            dump_json(
+                {
+                    "mediaType": MEDIA_TYPE,
+                    "verificationMaterial": {"publicKey": {"hint": unsigned.key.hint}, "tlogEntries": []},
+                    "dsseEnvelope": envelope.to_json(),
+                }
+            ),
+            MEDIA_TYPE,
+        )
+        subject = unsigned.image
+        manifest = {
+            "schemaVersion": 2,
+            "mediaType": OCI_MANIFEST,
+            "artifactType": MEDIA_TYPE,
+            "config": EMPTY_CONFIG.descriptor.to_json(),
+            "layers": [bundle.descriptor.to_json()],
+            "subject": {"mediaType": subject.media_type, "digest": str(subject.digest), "size": subject.size},
+            "annotations": {
+                _CONTENT: "dsse-envelope",
+                _PREDICATE_TYPE: COSIGN_SIGN,
+                _CREATED: format_time(unsigned.draft.signed_at),
+            },
+        }
+        return Artifact(manifest=Manifest.parse(dump_json(manifest), OCI_MANIFEST), blobs=(EMPTY_CONFIG, bundle))
+
+
+FORMAT = _BundleFormat()
