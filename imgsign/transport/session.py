@@ -1,0 +1,304 @@
+"""The one place that speaks HTTP: one request in, one bounded and explained answer out.
+
+Sources: RFC 9110 (HTTP semantics), distribution-spec v1.1.1 "Endpoints".
+
+Built on ``requests``' adapter alone. A ``requests.Session`` would bring what is refused here: cookies,
+``~/.netrc`` (which replaces an Authorization header), proxies and CA files from the process's
+environment, redirected writes, headers forwarded to other origins.
+
+Promises:
+
+- at most :data:`REDIRECTS` redirects of reads, none of writes; ``Authorization`` never leaves the origin
+  it was made for, also not on the way back; never from https to http, never into a private network;
+- every request has a timeout and nothing waits past the deadline;
+- reads (and whatever else a caller says may be repeated) are tried :data:`retry.TRIES` times;
+- bytes are neither decompressed nor decoded;
+- errors name what was asked of whom and how often; no secret reaches any text.
+
+Loopback registries and those named as insecure are asked over http; where such a one answers that it
+speaks TLS, it is asked over https from then on, with its certificate checked.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, TypeVar
+
+from imgsign.errors import AuthenticationFailed, RegistryError, Unavailable
+from imgsign.reference import Repository
+from imgsign.transport import retry
+from imgsign.transport.auth import Authenticator, Authorization
+from imgsign.transport.credentials import Credentials
+from imgsign.transport.hosts import Origin, Proxies, api_origin, check_hop, is_loopback
+from imgsign.transport.memory import Memory
+from imgsign.transport.pool import Pool
+from imgsign.transport.replies import Body, Reply, failure, refuse_encoding
+from imgsign.transport.request import Request, TooLate
+from imgsign.transport.retry import Transient
+from imgsign.transport.tokens import TOKEN_LIMIT, Purpose
+from imgsign.wire import redact
+
+if TYPE_CHECKING:
+    from requests.adapters import BaseAdapter
+
+T = TypeVar("T")
+
+REDIRECTS = 5
+"""Redirects followed for one read; registries need one or two, curl's default is 50."""
+
+_REDIRECTED = frozenset({301, 302, 303, 307, 308})
+_TLS_EXPECTED = (
+    b"Client sent an HTTP request to an HTTPS server",  # Go net/http
+    b"The plain HTTP request was sent to HTTPS port",  # nginx
+    b"speaking plain HTTP to an SSL-enabled server port",  # Apache httpd
+)
+
+
+class _SpeaksTls(Exception):
+    """A server answered plain http with the wish for TLS."""
+
+
+class Transport:
+    """All requests of a process to all registries: one pool, one token cache; thread-safe.
+
+    ``environ`` gives credentials (``DOCKER_CONFIG``, ``HOME``), proxies and ``SSL_CERT_FILE``.
+    ``insecure_http`` names registries (``host[:port]``, as in references) that may be asked over plain
+    http. ``deadline`` is a time of ``clock`` after which nothing is sent or read. ``adapter`` replaces
+    the network in tests.
+    """
+
+    def __init__(
+        self,
+        *,
+        environ: Mapping[str, str],
+        insecure_http: frozenset[str] = frozenset(),
+        adapter: BaseAdapter | None = None,
+        deadline: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.clock = clock
+        self._sleep = sleep
+        self._deadline = deadline
+        self._insecure_http = insecure_http
+        self._pool = Pool(
+            adapter=adapter, proxies=Proxies.from_environ(environ), ca_file=environ.get("SSL_CERT_FILE") or None
+        )
+        self._auth = Authenticator(
+            credentials=Credentials(environ),
+            insecure_http=insecure_http,
+            fetch_token=self._fetch_token,
+            left=self.left,
+            clock=clock,
+        )
+        self.memory = Memory(clock)
+
+    def until(self, deadline: float | None) -> Transport:
+        """Return a view with another deadline that shares connections, tokens and all that was learnt."""
+        view = copy.copy(self)
+        view._deadline = deadline
+        view._auth = self._auth.bound(fetch_token=view._fetch_token, left=view.left)
+        return view
+
+    # Time
+
+    def left(self, doing: str = "") -> float:
+        """Return the seconds until the deadline, infinity without one; ``doing`` is said if it has passed.
+
+        Raises:
+            Unavailable: if it has passed.
+        """
+        left = self._remaining()
+        if left <= 0:
+            raise Unavailable("the deadline has passed" + (f" while {doing}" if doing else ""))
+        return left
+
+    def _remaining(self) -> float:
+        return float("inf") if self._deadline is None else self._deadline - self.clock()
+
+    def pause(self, seconds: float) -> None:
+        """Sleep.
+
+        Raises:
+            Unavailable: at once, if that would reach the deadline.
+        """
+        if seconds >= self.left():
+            raise Unavailable("the deadline is too near to try again")
+        self._sleep(seconds)
+
+    def retry(self, work: Callable[[], T], *, tries: int = retry.TRIES) -> T:
+        """Do ``work`` until it ends in anything but a ``Transient``, with growing pauses.
+
+        Raises:
+            Unavailable: saying how often it was tried. With one try, the ``Transient`` itself.
+        """
+        spent = count = 0
+        while True:
+            try:
+                return work()
+            except Transient as e:
+                count += 1
+                spent += e.cost
+                if tries == 1:
+                    raise
+                wait = None if spent >= tries else retry.delay(e, count)
+                if wait is None or wait >= self._remaining():
+                    times = "once" if count == 1 else f"{count} times"
+                    until = "" if wait is None else " until the deadline"
+                    raise Unavailable(
+                        f"{e.message}, tried {times}{until}", status=e.status, codes=e.codes, url=e.url, hint=e.hint
+                    ) from None
+            self._sleep(wait)
+
+    # Requests
+
+    def call(self, request: Request) -> Reply:
+        """Send a request and read its answer whole.
+
+        Raises:
+            NotFound, AuthenticationFailed, Unavailable, RegistryError: see :func:`replies.failure`.
+            TooLarge: if the body is longer than ``request.limit``.
+        """
+
+        def once() -> Reply:
+            with self._open(request) as body:
+                raw = body.read(request.limit)
+                took = self.clock() - body.began
+                return Reply(status=body.status, headers=body.headers, url=body.url, raw=raw, took=took)
+
+        return self.retry(once, tries=request.tries)
+
+    def open(self, request: Request) -> Body:
+        """Send a request and return its answer with the body unread; what breaks later is not tried again."""
+        return self.retry(lambda: self._open(request), tries=request.tries)
+
+    def origin(self, repository: Repository) -> Origin:
+        """Return where a repository's API is asked for.
+
+        Raises:
+            RegistryError: if the registry's name cannot be a host.
+        """
+        registry = repository.registry
+        origin = api_origin(registry, http=True)
+        plain = registry in self._insecure_http or is_loopback(origin.host)
+        if plain and not self.memory.speaks_tls(registry):
+            return origin
+        return api_origin(registry, http=False)
+
+    # One try
+
+    def _open(self, request: Request) -> Body:
+        try:
+            return self._authorized(request, self.origin(request.repository))
+        except _SpeaksTls:
+            self.memory.note_tls(request.repository.registry)
+            return self._authorized(request, self.origin(request.repository))
+
+    def _authorized(self, request: Request, origin: Origin) -> Body:
+        """Send, and answer challenges; ends after at most two rejected authorizations."""
+        url = request.target
+        if "://" not in url:
+            url = f"{origin}/v2/{request.repository.path}/{request.target}"
+        own = Origin.parse(url) == origin
+        authorization = self._auth.known(origin, request.repository, request.access) if own else None
+        while True:
+            body = self._follow(request, url, authorization)
+            if body.status in request.expect:
+                return body if body.status >= 400 else refuse_encoding(body)
+            with body:
+                self._check_scheme(body, request.repository.registry)
+                refusal = self._failure(body, request, authorization)
+            # Only the registry's own origin may ask for credentials: not a storage host it redirects to
+            # (CVE-2020-15157).
+            if body.status != 401 or body.origin != origin:
+                raise refusal
+            authorization = self._auth.answer(
+                origin,
+                request.repository,
+                request.access,
+                body.headers.get("www-authenticate", ""),
+                rejected=authorization,
+                refusal=refusal,
+            )
+
+    def _failure(self, body: Body, request: Request, authorization: Authorization | None) -> RegistryError:
+        secrets = () if authorization is None else authorization.secrets
+        return failure(
+            body,
+            method=request.method,
+            what=request.description,
+            registry=request.repository.registry,
+            secrets=secrets,
+        )
+
+    def _check_scheme(self, body: Body, registry: str) -> None:
+        """See whether a server that was asked over plain http wants TLS."""
+        if body.status != 400 or body.origin.scheme != "http" or self.memory.speaks_tls(registry):
+            return
+        if any(phrase in body.read_error() for phrase in _TLS_EXPECTED):
+            raise _SpeaksTls
+
+    def _follow(self, request: Request, url: str, authorization: Authorization | None) -> Body:
+        """Send, and follow the redirects of a read; the last answer is returned whatever it is."""
+        headers = dict(request.headers)
+        start = Origin.parse(url)
+        for _ in range(REDIRECTS + 1):
+            if authorization is not None:
+                headers["Authorization"] = authorization.header
+            body = self._send(request.method, url, headers, request.body, request.send_before)
+            location = body.headers.get("location")
+            if body.status not in _REDIRECTED or location is None or request.method not in ("GET", "HEAD"):
+                return body
+            with body:
+                body.read_error()  # to its end, so that the connection is kept
+                try:
+                    target, there = check_hop(url, location, what="redirect")
+                except RegistryError as e:
+                    e.status = body.status
+                    raise
+                if request.stay and there != start:
+                    elsewhere = f"{start} redirects {request.description} to {redact(target)}"
+                    raise RegistryError(elsewhere, status=body.status)
+            if there != start:
+                # Once the origin has been left, it stays off: the way back was chosen by somebody else.
+                authorization = None
+                headers.pop("Authorization", None)
+            url = target
+        raise Unavailable(f"{start} redirects {request.description} more than {REDIRECTS} times", url=redact(url))
+
+    def _send(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, send_before: float | None
+    ) -> Body:
+        left = self.left(f"asking {redact(url)}")
+        if send_before is not None and self.clock() > send_before:
+            raise TooLate("not sent: too much time has passed since its tag was read")
+        began = self.clock()
+        response = self._pool.send(method, url, headers, body, left=left)
+        return Body(response, url, began=began, clock=self.clock, left=self.left)
+
+    # Tokens
+
+    def _fetch_token(self, url: str, purpose: Purpose) -> bytes:
+        """Ask a token server. A definite no, and be it 404, is never "the image is not there"."""
+        registry = purpose.repository.registry
+        credential = purpose.credential
+        authorization = None
+        if credential is not None:
+            authorization = Authorization(header=credential.basic, secrets=credential.secrets, final=True)
+        request = Request(repository=purpose.repository, target=url, what=f"token for {registry}")
+
+        def once() -> bytes:
+            with self._follow(request, url, authorization) as body:
+                if body.status == 200:
+                    return refuse_encoding(body).read(TOKEN_LIMIT)
+                secrets = () if credential is None else credential.secrets
+                raise failure(body, method="GET", what=request.what, registry=registry, secrets=secrets)
+
+        try:
+            return self.retry(once)
+        except (Unavailable, AuthenticationFailed):
+            raise
+        except RegistryError as e:
+            raise AuthenticationFailed(e.message, status=e.status, codes=e.codes, url=e.url) from e
