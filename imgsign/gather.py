@@ -1,0 +1,206 @@
+"""Gathering all evidence for one image: bounded, in rounds, nothing judged.
+
+:func:`gather` yields growing evidence; the caller evaluates each and stops at ALLOW, so that an image
+with 500 other referrers costs no more than its good one. What is wrong with one candidate (404, too
+large, another digest, bad JSON) is a ``Defect`` of that candidate; what failed on the way (transport,
+401, 403, 429, 5xx, deadline, a passed cap) is a ``Fault``: never "there is nothing".
+
+Requests per image on a quiet repository: one listing or fallback tag (both until the host is known to
+have no referrers API), one ``.sig`` tag, and per signature a manifest and a blob.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
+
+from imgsign.claim import Candidate, Defect, Format, Place, Referrers, Tag
+from imgsign.decision import Evidence, Fault
+from imgsign.errors import ContentMismatch, ImgsignError, Malformed, NotFound, RegistryError, TooLarge
+from imgsign.oci import Artifact, Blob, Descriptor, Manifest
+from imgsign.reference import Digest
+from imgsign.stores import Store
+
+T = TypeVar("T")
+
+_FIRST_ROUND = 8  # artifacts opened before the first judgement: what an ordinary image has
+_NEXT_ROUNDS = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one image may cost; a passed limit is a Fault.
+
+    ``referrers``: listed descriptors looked at. ``blob``: bytes of one blob. ``total``: bytes of all
+    blobs. ``layers``: signatures in one artifact are bounded by the formats themselves.
+    """
+
+    referrers: int = 1000
+    blob: int = 8 * 1024 * 1024
+    total: int = 128 * 1024 * 1024
+
+
+@dataclass(slots=True)
+class _Pile:
+    """Evidence as it grows."""
+
+    candidates: list[Candidate] = field(default_factory=list)
+    defects: list[Defect] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
+    bytes_left: int = 0
+
+    def evidence(self) -> Evidence:
+        return Evidence(
+            candidates=tuple(self.candidates),
+            defects=tuple(self.defects),
+            faults=tuple(self.faults),
+        )
+
+
+def gather(
+    store: Store,
+    image: Digest,
+    formats: Iterable[Format],
+    *,
+    limits: Limits | None = None,
+    pool: Executor | None = None,
+) -> Iterator[Evidence]:
+    """Yield ever more evidence for one image; the last element is all there is.
+
+    Args:
+        store: Where to look.
+        image: The digest of the image's manifest.
+        formats: Whose places are looked at.
+        limits: Bounds on what is fetched.
+        pool: Runs requests side by side; without one they run in turn.
+    """
+    limits = limits or Limits()
+    formats = tuple(formats)
+    pile = _Pile(bytes_left=limits.total)
+    places = tuple({p: None for f in formats for p in f.places(image)})
+    tags = [p for p in places if isinstance(p, Tag)]
+    jobs: list[Callable[[], _Opened | Fault | None]] = [partial(_open, store, p, formats, limits) for p in tags]
+    listing: list[Descriptor] = []
+    if any(isinstance(p, Referrers) for p in places):
+        jobs.append(partial(_list, store, image, limits, listing))
+    for result in _run(jobs, pool):
+        if isinstance(result, Fault):
+            pile.faults.append(result)
+        elif isinstance(result, _Opened):
+            _add(pile, result, formats, image)
+    waiting = sorted(listing, key=lambda d: not any(f.likely(d) for f in formats))
+    size = _FIRST_ROUND
+    while True:
+        batch, waiting = waiting[:size], waiting[size:]
+        size = _NEXT_ROUNDS
+        work = [partial(_open, store, Referrers(d.digest), formats, limits) for d in batch]
+        for opened in _run(work, pool):
+            _add(pile, opened, formats, image)
+        yield pile.evidence()
+        if not waiting:
+            return
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Opened:
+    """One place after its requests: an artifact, or a defect; faults either way. ``None``: nothing there."""
+
+    place: Place
+    artifact: Artifact | None = None
+    defect: Defect | None = None
+    faults: tuple[Fault, ...] = ()
+
+
+def _list(store: Store, image: Digest, limits: Limits, found: list[Descriptor]) -> Fault | None:
+    """Collect the listing; what was listed before a failure is kept, the failure becomes a Fault."""
+    try:
+        for descriptor in store.referrers(image):
+            if len(found) >= limits.referrers:
+                return Fault(about="referrers", message=f"more than {limits.referrers} referrers are listed")
+            found.append(descriptor)
+    except ImgsignError as e:
+        return Fault(about="referrers", message=e.message, hint=e.hint)
+    return None
+
+
+def _open(store: Store, place: Place, formats: Sequence[Format], limits: Limits) -> _Opened:
+    """Fetch the artifact at a place and those of its blobs that some format wants."""
+    try:
+        manifest = store.fetch(_what(place))
+    except NotFound as e:
+        if isinstance(place, Tag):
+            return _Opened(place=place)
+        return _Opened(place=place, defect=Defect(place=place, code="dangling", reason=f"is listed, but {e.message}"))
+    except (ContentMismatch, TooLarge, Malformed) as e:
+        return _Opened(place=place, defect=Defect(place=place, code=_code(e), reason=e.message))
+    except RegistryError as e:
+        return _Opened(place=place, faults=(Fault(about=str(place), message=e.message, hint=e.hint),))
+    return _open_blobs(store, place, manifest, formats, limits)
+
+
+def _open_blobs(store: Store, place: Place, manifest: Manifest, formats: Sequence[Format], limits: Limits) -> _Opened:
+    bare = Artifact(manifest=manifest)
+    wanted = {(d.digest, d.size): d for f in formats for d in f.wanted(bare, place)}
+    blobs: list[Blob] = []
+    missing: list[tuple[Digest, str]] = []
+    faults: list[Fault] = []
+    left = limits.total
+    for descriptor in wanted.values():
+        if descriptor.size > limits.blob:  # one that is too large is its own fault, and costs nothing
+            text = f"blob {descriptor.digest} of {descriptor.size} bytes is over the limit of {limits.blob}"
+            missing.append((descriptor.digest, text))
+            continue
+        left -= descriptor.size
+        if left < 0:
+            faults.append(Fault(about=str(place), message=f"its blobs are over the limit of {limits.total} bytes"))
+            break
+        try:
+            blobs.append(store.blob(descriptor, limit=limits.blob))
+        except (NotFound, ContentMismatch, TooLarge) as e:
+            missing.append((descriptor.digest, e.message))
+        except RegistryError as e:
+            missing.append((descriptor.digest, "could not be fetched"))
+            faults.append(Fault(about=str(place), message=e.message, hint=e.hint))
+    artifact = Artifact(manifest=manifest, blobs=tuple(blobs), missing=tuple(missing))
+    return _Opened(place=place, artifact=artifact, faults=tuple(faults))
+
+
+def _add(pile: _Pile, opened: _Opened, formats: Sequence[Format], image: Digest) -> None:
+    pile.faults.extend(opened.faults)
+    if opened.defect is not None:
+        pile.defects.append(opened.defect)
+    if opened.artifact is None:
+        return
+    pile.bytes_left -= sum(len(b.raw) for b in opened.artifact.blobs)
+    if pile.bytes_left < 0:
+        pile.faults.append(Fault(about=str(opened.place), message="signatures are over the limit of bytes; not read"))
+        return
+    for format in formats:
+        for found in format.read(opened.artifact, opened.place, image):
+            if isinstance(found, Defect):
+                pile.defects.append(found)
+            else:
+                pile.candidates.append(found)
+
+
+def _run(jobs: Sequence[Callable[[], T]], pool: Executor | None) -> Iterator[T]:
+    if pool is None or len(jobs) < 2:
+        return (job() for job in jobs)
+    return (future.result() for future in [pool.submit(job) for job in jobs])
+
+
+def _what(place: Place) -> str | Digest:
+    if isinstance(place, Tag):
+        return place.name
+    if place.manifest is None:
+        raise ValueError("a listing is not one artifact")
+    return place.manifest
+
+
+def _code(error: ImgsignError) -> str:
+    if isinstance(error, ContentMismatch):
+        return "content-mismatch"
+    return "too-large" if isinstance(error, TooLarge) else "malformed"

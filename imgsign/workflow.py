@@ -1,0 +1,205 @@
+"""verify() and pull(); sign() is :mod:`imgsign.signing`. Everything else serves these three.
+
+They do their input and output through the objects they are given: ``locate`` finds the store of a
+repository, ``now`` is the time (aware UTC). Only an absent ``locate`` or ``now`` is filled in from the
+environment and the clock, so that a program needs ten lines.
+
+Order matters here and is numbered in the code: the policy's scope is found before any request, and
+nothing is written at a destination before the decision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from datetime import datetime
+from itertools import islice
+from typing import Protocol
+
+from imgsign.claim import Referrers, Tag
+from imgsign.decision import Decision, Evidence
+from imgsign.errors import ContentMismatch, Denied, InvalidManifest, NotFound, TooLarge, UsageError
+from imgsign.evaluate import Verifications, evaluate
+from imgsign.formats import FORMATS
+from imgsign.gather import Limits, gather
+from imgsign.keys import PublicKey
+from imgsign.oci import Artifact, Image, Manifest
+from imgsign.policy.model import NameRule, Policy, Reject, Rule, SignedBy
+from imgsign.reference import Digest, Reference
+from imgsign.resolve import Target, children, default_locate, target_of, wall_clock
+from imgsign.stores import Locate, Store
+from imgsign.trust import Keys, TrustedKey, TrustStore
+
+
+def verify(
+    reference: Reference | Target,
+    policy: Policy,
+    trust: TrustStore,
+    *,
+    locate: Locate | None = None,
+    now: datetime | None = None,
+    pool: Executor | None = None,
+    limits: Limits | None = None,
+) -> Decision:
+    """Judge one image by the policy; the decision pins the digest of the bytes that were hashed.
+
+    Raises:
+        RegistryError: the image itself could not be read. What fails about signatures is in the decision.
+    """
+    now = now or wall_clock()
+    target = target_of(reference, locate or default_locate())
+    # (1) The scope first: a rejected name costs no request.
+    rule = policy.rule_for(None if target.name is None else target.name.repository)
+    if any(isinstance(r, Reject) for r in rule.require):
+        return evaluate(policy, trust, Image(name=target.name, manifest=None), Evidence(), now=now)
+    # (2) Resolve.
+    manifest = target.store.fetch(target.what)
+    image = Image(name=target.name, manifest=manifest)
+    if not rule.needs_evidence:
+        return evaluate(policy, trust, image, Evidence(), now=now)
+    # (3) Gather in rounds, judge each, stop at ALLOW.
+    memo = Verifications()
+    decision = None
+    for evidence in gather(target.store, manifest.digest, FORMATS.values(), limits=limits, pool=pool):
+        decision = evaluate(policy, trust, image, evidence, now=now, verifications=memo)
+        if decision.allowed:
+            break
+    if decision is None:
+        raise RuntimeError("gather yields at least once")
+    return decision
+
+
+def gather_all(target: Target, *, pool: Executor | None = None) -> tuple[Manifest, Evidence]:
+    """Fetch an image and all the evidence there is, judged or not."""
+    manifest = target.store.fetch(target.what)
+    *_, evidence = gather(target.store, manifest.digest, FORMATS.values(), pool=pool)
+    return manifest, evidence
+
+
+def judge_evidence(
+    target: Target, manifest: Manifest, evidence: Evidence, policy: Policy, trust: TrustStore, *, now: datetime
+) -> Decision:
+    """Judge evidence that was gathered already, all of it, not only until it suffices."""
+    return evaluate(policy, trust, Image(name=target.name, manifest=manifest), evidence, now=now)
+
+
+def judge_all(
+    target: Target, policy: Policy, trust: TrustStore, *, now: datetime, pool: Executor | None = None
+) -> Decision:
+    """Gather everything and judge it, so that each signature has its check."""
+    manifest, evidence = gather_all(target, pool=pool)
+    return judge_evidence(target, manifest, evidence, policy, trust, now=now)
+
+
+def check_allowed(decision: Decision) -> None:
+    """Raise ``Denied`` unless the decision allows."""
+    if not decision.allowed:
+        hint = next((c.hint for c in decision.checks if c.hint is not None), None)
+        raise Denied(f"denied {decision.image}", decision, hint=hint)
+
+
+def require_allowed(decision: Decision) -> Reference:
+    """Return ``repo:tag@digest`` of an allowed image, pinned to the judged digest.
+
+    Raises:
+        Denied: the decision is a denial.
+        UsageError: the image has no name.
+    """
+    check_allowed(decision)
+    image = decision.image
+    if image.name is None or image.digest is None:
+        raise UsageError("the image has no name", hint="give its name with --identity registry/repo:tag")
+    return image.name.at(image.digest)
+
+
+class Destination(Protocol):
+    """A local place that takes one image; nothing of it is visible before ``finish``."""
+
+    def open(self) -> None:
+        """Make ready to write; called only once the image is allowed."""
+        ...
+
+    def put(self, source: Store, manifest: Manifest, pool: Executor | None) -> None:
+        """Store a manifest and, for an image, its config and layers; each checked while it streams."""
+        ...
+
+    @property
+    def keeps_signatures(self) -> bool:
+        """Whether signatures can be stored beside the image."""
+        ...
+
+    def keep(self, signature: Artifact, tag: str | None) -> None:
+        """Store one signature, under its tag if it has one."""
+        ...
+
+    def finish(self, manifest: Manifest) -> None:
+        """Make the image visible."""
+        ...
+
+
+def pull(
+    reference: Reference | Target,
+    policy: Policy,
+    trust: TrustStore,
+    destination: Destination,
+    *,
+    locate: Locate | None = None,
+    now: datetime | None = None,
+    pool: Executor | None = None,
+) -> Decision:
+    """Verify, then copy the judged content, every byte hashed on the way.
+
+    Raises:
+        Denied: nothing was written then.
+        RegistryError: content could not be had, or is not what its digest says.
+        DestinationError: the place could not be written.
+    """
+    target = target_of(reference, locate or default_locate())
+    decision = verify(target, policy, trust, now=now, pool=pool)
+    check_allowed(decision)
+    manifest = decision.image.manifest
+    if manifest is None:
+        raise RuntimeError("an allowed image has a manifest")
+    destination.open()
+    for child, _ in children(target.store, manifest, skip_attestations=False):
+        destination.put(target.store, child, pool)
+        _keep_signatures(target.store, child, destination)
+    destination.put(target.store, manifest, pool)
+    _keep_signatures(target.store, manifest, destination)
+    destination.finish(manifest)
+    return decision
+
+
+def _keep_signatures(store: Store, manifest: Manifest, destination: Destination) -> None:
+    """Take along what is attached and looks like a signature, judged or not: the next verifier judges it.
+
+    One that is not there or not what its digest says is left behind; a failing registry is an error.
+    """
+    if not destination.keeps_signatures:
+        return
+    places = dict.fromkeys(p for f in FORMATS.values() for p in f.places(manifest.digest))
+    listed: list[tuple[str | Digest, str | None]] = [(p.name, p.name) for p in places if isinstance(p, Tag)]
+    if any(isinstance(p, Referrers) for p in places):
+        listed.extend((d.digest, None) for d in islice(store.referrers(manifest.digest), Limits().referrers))
+    for what, tag in listed:
+        try:
+            found = store.fetch(what)
+            place = Referrers(found.digest) if tag is None else Tag(tag)
+            wanted = {d.digest: d for f in FORMATS.values() for d in f.wanted(Artifact(manifest=found), place)}
+            if not wanted:
+                continue
+            config = () if found.config is None else (found.config,)
+            blobs = tuple(store.blob(d, limit=Limits().blob) for d in (*config, *wanted.values()))
+        except (NotFound, ContentMismatch, TooLarge, InvalidManifest):
+            continue
+        destination.keep(Artifact(manifest=found, blobs=blobs), tag)
+
+
+def key_policy(
+    keys: Sequence[PublicKey], name: NameRule = NameRule.EXACT, *, anchor: str = "key"
+) -> tuple[Policy, TrustStore]:
+    """The policy that ``verify --key`` means: one of these keys signed it, whatever the scope."""
+    required = SignedBy(anchors=(anchor,), name=name)
+    policy = Policy(default=Rule(scope=None, require=(Reject(),)), scopes={"*": Rule(scope="*", require=(required,))})
+    trusted = Keys(name=anchor, keys=tuple(TrustedKey(key=k) for k in keys))
+    return policy, TrustStore(anchors={anchor: trusted})
