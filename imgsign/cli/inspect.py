@@ -1,0 +1,129 @@
+"""``imgsign inspect``."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from imgsign.cli.options import (
+    Identity,
+    InsecureHttp,
+    Output,
+    check_output,
+    choose_policy,
+    parse_target,
+    registries,
+)
+from imgsign.cli.tree import marks
+from imgsign.wire import format_time, printable
+
+if TYPE_CHECKING:
+    from imgsign.claim import Subject
+    from imgsign.decision import Decision
+    from imgsign.examine import Content
+
+THREADS = 8
+
+
+def command(
+    ref: Annotated[str, typer.Argument(metavar="REF", help="Image reference, or oci:DIR[:TAG].", show_default=False)],
+    policy: Annotated[
+        str | None,
+        typer.Option("--policy", "-p", metavar="FILE", help="Say what counts under this policy.", show_default=False),
+    ] = None,
+    key: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--key", "-k", metavar="KEY", help="Say what this public key signed. Repeatable.", show_default=False
+        ),
+    ] = None,
+    name: Annotated[
+        str, typer.Option("--name", metavar="exact|repository|unsafe-any", help="With --key: how names must match.")
+    ] = "exact",
+    output: Output = "text",
+    identity: Identity = None,
+    insecure_http: InsecureHttp = None,
+) -> int:
+    """Show each signature of an image: where it lies, what it says, and whether anybody vouches for it.
+
+    Without --key or --policy everything is 'unverified': whoever can push to the repository can write it.
+    The exit code does not judge: use 'imgsign verify' for that.
+    """
+    from imgsign.examine import content_of
+    from imgsign.workflow import gather_all, judge_evidence
+
+    as_json = check_output(output)
+    target = parse_target(ref, registries(insecure_http), identity)
+    with ThreadPoolExecutor(max_workers=THREADS) as pool:
+        manifest, evidence = gather_all(target, pool=pool)
+    decision = None
+    if key or policy is not None:
+        chosen, trust = choose_policy(policy if policy is not None else os.environ.get("IMGSIGN_POLICY"), key, name)
+        decision = judge_evidence(target, manifest, evidence, chosen, trust, now=datetime.now(UTC))
+    contents = [content_of(c) for c in evidence.candidates]
+    if as_json:
+        print(json.dumps(_document(str(manifest.digest), contents, decision), indent=2))
+        return 0
+    print(f"{target}\n{'index' if manifest.is_index else 'image'} {manifest.digest}")
+    for content in contents:
+        print("\n".join(_block(content, decision)))
+    for defect in evidence.defects:
+        print(f"\n{defect.place}\n  unusable    {printable(defect.reason)}")
+    for fault in evidence.faults:
+        print(f"\n{printable(fault.about)}\n  not read    {printable(fault.message)}")
+    if not (contents or evidence.defects or evidence.faults):
+        print("no signatures")
+    return 0
+
+
+def _block(content: Content, decision: Decision | None) -> Iterator[str]:
+    candidate = content.candidate
+    yield f"\n{candidate.place}"
+    yield f"  format      {candidate.format}"
+    yield f"  verdict     {printable(marks(f'{candidate.place} ({candidate.format})', decision))}"
+    if candidate.key_hint is not None:
+        yield f"  key hint    {printable(candidate.key_hint)}"
+    if content.problem is not None:
+        yield f"  unreadable  {printable(content.problem)}"
+    if content.predicate_type is not None:
+        yield f"  type        {printable(content.predicate_type)}"
+    for subject in content.subjects:
+        yield f"  name        {'(none)' if subject.name is None else printable(subject.name)}"
+        yield from (f"  {label:<11} {printable(text)}" for label, text in _facts(subject))
+
+
+def _facts(subject: Subject) -> Iterator[tuple[str, str]]:
+    yield "digest", str(subject.digest)
+    if subject.claimed_at is not None:
+        yield "signed at", f"{format_time(subject.claimed_at)} (the signer's word)"
+    if subject.expires_at is not None:
+        yield "expires", format_time(subject.expires_at)
+    if subject.sequence is not None:
+        yield "sequence", str(subject.sequence)
+    for key, value in sorted(subject.annotations.items()):
+        yield "annotation", f"{key}={value}"
+
+
+def _document(digest: str, contents: list[Content], decision: Decision | None) -> dict[str, object]:
+    return {
+        "format": 1,
+        "digest": digest,
+        "signatures": [
+            {
+                "place": str(c.candidate.place),
+                "format": c.candidate.format,
+                "verdict": marks(f"{c.candidate.place} ({c.candidate.format})", decision),
+                "key_hint": c.candidate.key_hint,
+                "predicate_type": c.predicate_type,
+                "problem": c.problem,
+                "subjects": [{"name": s.name, **dict(_facts(s))} for s in c.subjects],
+            }
+            for c in contents
+        ],
+    }

@@ -1,0 +1,160 @@
+"""Options that several commands share, and what they turn into.
+
+Every option with a harmless value may come from an ``IMGSIGN_*`` variable; nothing that weakens a
+verdict (``--insecure-http``, ``--name unsafe-any``) may.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from imgsign.errors import InvalidReference, UsageError
+from imgsign.reference import DOCKER_HUB, Reference
+from imgsign.wire import quote
+
+if TYPE_CHECKING:
+    from imgsign.policy.model import Policy
+    from imgsign.resolve import Target
+    from imgsign.stores import Locate
+    from imgsign.stores.locate import Registries
+    from imgsign.trust import TrustStore
+
+SYSTEM_POLICY = "/etc/imgsign/policy.toml"
+LINES_LIMIT = 100_000  # references on standard input
+LINE_LIMIT = 4096  # characters of one of them
+
+References = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="REF…",
+        help="registry/repo:tag, repo@sha256:…, or both; or oci:DIR[:TAG] for an OCI layout.",
+        show_default=False,
+    ),
+]
+PolicyFile = Annotated[
+    str | None,
+    typer.Option(
+        "--policy",
+        "-p",
+        metavar="FILE",
+        envvar="IMGSIGN_POLICY",
+        help=f"The key policy, TOML or JSON of the same shape. Default: {SYSTEM_POLICY}, never the working directory.",
+        show_default=False,
+    ),
+]
+InsecureHttp = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--insecure-http",
+        metavar="HOST[:PORT]",
+        help="Speak plain http to this registry. Loopback hosts need no flag. Repeatable.",
+        show_default=False,
+    ),
+]
+Identity = Annotated[
+    str | None,
+    typer.Option(
+        "--identity",
+        metavar="REF",
+        help="The name of the image in oci:DIR: what is signed or compared.",
+        show_default=False,
+    ),
+]
+Output = Annotated[
+    str, typer.Option("--output", "-o", metavar="text|json", help="Form of the result on standard output.")
+]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Print only repo@sha256:… of each image.", show_default=False)
+]
+
+
+def parse_reference(text: str) -> Reference:
+    """Parse a typed reference; ``IMGSIGN_DEFAULT_REGISTRY`` stands in where it names no registry."""
+    default = os.environ.get("IMGSIGN_DEFAULT_REGISTRY") or DOCKER_HUB
+    if "://" in text:
+        raise InvalidReference(f"{quote(text)} is a URL, not an image reference", hint="leave out the scheme")
+    reference = Reference.parse(text, default_registry=default)
+    if default != DOCKER_HUB and reference != Reference.parse(text):
+        print(f"note: {text} is read as {reference} (IMGSIGN_DEFAULT_REGISTRY)", file=sys.stderr)
+    return reference
+
+
+def read_targets(texts: Sequence[str], locate: Locate, identity: str | None) -> list[Target]:
+    """Parse typed references and layouts; ``-`` reads more from standard input, one a line, blank lines skipped."""
+    found: list[Target] = []
+    for text in texts:
+        if text != "-":
+            found.append(parse_target(text, locate, identity))
+            continue
+        for number, line in enumerate(sys.stdin, 1):
+            if number > LINES_LIMIT or len(line) > LINE_LIMIT:
+                raise UsageError(f"standard input: more than {LINES_LIMIT} lines, or a line that is too long")
+            if line.strip():
+                try:
+                    found.append(parse_target(line.strip(), locate, identity))
+                except InvalidReference as e:
+                    raise InvalidReference(f"standard input line {number}: {e.message}", hint=e.hint) from e
+    if not found:
+        raise UsageError("no image reference was given")
+    if identity is not None and len(found) != 1:
+        raise UsageError("--identity names one image", hint="give one REF with it")
+    return found
+
+
+def parse_target(text: str, locate: Locate, identity: str | None = None) -> Target:
+    """Parse one typed reference, or ``oci:DIR[:TAG]`` with the name that ``--identity`` gives it."""
+    from imgsign.resolve import Target, target_of
+    from imgsign.stores.layout import SCHEME, LayoutStore, parse_location
+
+    if not text.startswith(SCHEME):
+        if identity is not None:
+            raise UsageError("--identity goes with oci:DIR; a registry reference is its own name")
+        return target_of(parse_reference(text), locate)
+    directory, tag = parse_location(text)
+    store = LayoutStore(directory)
+    name = None if identity is None else parse_reference(identity).tag_or_latest()
+    return Target(name=name, store=store, what=tag or store.only_image(), place=str(store))
+
+
+def registries(insecure_http: Sequence[str] | None) -> Registries:
+    """Find registries by this process's environment."""
+    from imgsign.stores.locate import Registries
+
+    return Registries(os.environ, insecure_http=frozenset(insecure_http or ()))
+
+
+def choose_policy(policy: str | None, keys: Sequence[str] | None, name: str) -> tuple[Policy, TrustStore]:
+    """Load ``--policy`` or make the policy that ``--key`` means."""
+    from pathlib import Path
+
+    from imgsign.load import load_policy, load_public_key
+    from imgsign.policy.model import NameRule
+    from imgsign.workflow import key_policy
+
+    if keys:
+        given = policy is not None and policy != os.environ.get("IMGSIGN_POLICY")
+        if given:
+            raise UsageError("--policy and --key exclude each other")
+        try:
+            rule = NameRule(name)
+        except ValueError as e:
+            choices = ", ".join(r.value for r in NameRule)
+            raise UsageError(f"unknown name rule {quote(name)}", hint=f"use one of {choices}") from e
+        return key_policy([load_public_key(k, environ=os.environ, base=None) for k in keys], rule)
+    if name != NameRule.EXACT.value:
+        raise UsageError("--name goes with --key; a policy says it by itself")
+    if policy is None and not Path(SYSTEM_POLICY).exists():
+        raise UsageError("no policy was given", hint="--policy FILE, or --key KEY.pub for a single key")
+    return load_policy(Path(policy or SYSTEM_POLICY), environ=os.environ)
+
+
+def check_output(output: str) -> bool:
+    """Return whether JSON was asked for."""
+    if output not in ("text", "json"):
+        raise UsageError(f"unknown output {quote(output)}", hint="use text or json")
+    return output == "json"

@@ -1,0 +1,272 @@
+"""``imgsign sign``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from imgsign.cli.options import (
+    Identity,
+    InsecureHttp,
+    Output,
+    Quiet,
+    References,
+    check_output,
+    read_targets,
+    registries,
+)
+from imgsign.errors import AuthenticationFailed, Malformed, NotFound, Unavailable, UsageError
+from imgsign.wire import load_json, parse_duration, quote
+
+if TYPE_CHECKING:
+    from imgsign.errors import RegistryError
+    from imgsign.pending import PendingFiles
+    from imgsign.reference import Digest, Reference
+    from imgsign.resolve import Target
+    from imgsign.signing import Signed, SignOptions
+
+THREADS = 8
+_DIGEST_FILE_LIMIT = 1024 * 1024  # bytes; buildx metadata with provenance takes some 10 KiB
+
+
+def command(
+    refs: References,
+    key: Annotated[
+        str,
+        typer.Option(
+            "--key",
+            "-k",
+            metavar="KEY",
+            envvar="IMGSIGN_KEY",
+            help="Private key: a file (PEM or cosign's format) or env:NAME.",
+            show_default=False,
+        ),
+    ],
+    format: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--format",
+            "-f",
+            metavar="bundle|simple",
+            help="bundle: Sigstore bundle as OCI referrer, read by cosign 3 (default). simple: cosign's .sig tag, "
+            "read by cosign, skopeo, podman. Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    annotation: Annotated[
+        list[str] | None,
+        typer.Option("--annotation", "-a", metavar="KEY=VALUE", help="Sign this too. Repeatable.", show_default=False),
+    ] = None,
+    expires: Annotated[
+        str | None,
+        typer.Option("--expires", metavar="90d", help="Valid for this long: s, m, h, d, w or y.", show_default=False),
+    ] = None,
+    sequence: Annotated[
+        int | None,
+        typer.Option(
+            "--sequence",
+            metavar="N",
+            help="A number that grows with every release, for min-sequence.",
+            show_default=False,
+        ),
+    ] = None,
+    expect_digest: Annotated[
+        str | None,
+        typer.Option(
+            "--expect-digest",
+            metavar="DIGEST",
+            help="Refuse if the tag is anything else.",
+            show_default=False,
+        ),
+    ] = None,
+    digest_file: Annotated[
+        str | None,
+        typer.Option(
+            "--digest-file",
+            metavar="FILE",
+            help="Like --expect-digest, read from a file: a plain digest or buildx --metadata-file.",
+            show_default=False,
+        ),
+    ] = None,
+    index_only: Annotated[
+        bool, typer.Option("--index-only", help="Sign an index without its platforms.", show_default=False)
+    ] = False,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Add a signature even where a valid one stands.", show_default=False),
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Say what would be signed; sign and store nothing.", show_default=False),
+    ] = False,
+    output: Output = "text",
+    quiet: Quiet = False,
+    password_stdin: Annotated[
+        bool,
+        typer.Option("--password-stdin", help="Read the key's password from standard input.", show_default=False),
+    ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Accepted for cosign's sake; nothing ever asks.", hidden=True)
+    ] = False,
+    identity: Identity = None,
+    insecure_http: InsecureHttp = None,
+) -> int:
+    """Sign images and attach the signatures beside them.
+
+    The manifest's digest is computed from the bytes received, and the names are signed with it. Several
+    references of one digest share one bundle. An index is signed with all its platforms. What a valid
+    signature of this key covers already is left alone. Nothing is reported before it has been read back
+    and verified.
+
+    The key's password comes from IMGSIGN_PASSWORD, --password-stdin, or a prompt on a terminal.
+    """
+    from imgsign.cli import password
+    from imgsign.signers import load_signer
+    from imgsign.signing import SignOptions, sign
+
+    as_json = check_output(output)
+    targets = read_targets(refs, registries(insecure_http), identity)
+    options = SignOptions(
+        formats=tuple(dict.fromkeys(format or ("bundle",))),
+        annotations=_annotations(annotation or []),
+        lifetime=_lifetime(expires),
+        sequence=sequence,
+        expect=_expected(expect_digest, digest_file),
+        index_only=index_only,
+        force=force,
+        dry_run=dry_run,
+    )
+    signer = load_signer(key, environ=os.environ, password=password.asker(from_stdin=password_stdin))
+    try:
+        with ThreadPoolExecutor(max_workers=THREADS) as pool:
+            results = sign(
+                targets,
+                signer,
+                options,
+                now=datetime.now(UTC),
+                pool=pool,
+                pending=_pending(),
+            )
+    except (NotFound, AuthenticationFailed, Unavailable) as e:
+        _hint_from_engine(targets, refs, e)
+        raise
+    _show(results, options, as_json=as_json, quiet=quiet)
+    return 0
+
+
+def _lifetime(expires: str | None) -> timedelta | None:
+    if expires is None:
+        return None
+    try:
+        return parse_duration(expires)
+    except Malformed as e:
+        raise UsageError(f"--expires: {e.message}", hint=e.hint) from e
+
+
+def _annotations(pairs: list[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise UsageError(f"not an annotation: {quote(pair)}", hint="write it as -a key=value")
+        if name in found:
+            raise UsageError(f"annotation {quote(name)} is given twice")
+        found[name] = value
+    return found
+
+
+def _expected(digest: str | None, file: str | None) -> Digest | None:
+    """Read ``--expect-digest`` or ``--digest-file``; both must agree if both are given."""
+    from imgsign.load import read_file
+    from imgsign.reference import Digest
+
+    given = None if digest is None else Digest.parse(digest)
+    if file is None:
+        return given
+    found = parse_digest_file(read_file(Path(file), limit=_DIGEST_FILE_LIMIT), file)
+    if given is not None and given != found:
+        raise UsageError(f"--expect-digest is {given}, but {quote(file)} says {found}")
+    return found
+
+
+def parse_digest_file(raw: bytes, name: str) -> Digest:
+    """Read a plain digest, or ``containerimage.digest`` of buildx's ``--metadata-file`` JSON.
+
+    Raises:
+        UsageError: it holds neither.
+    """
+    from imgsign.reference import Digest
+
+    try:
+        if raw.lstrip()[:1] == b"{":
+            members = load_json(raw, limit=_DIGEST_FILE_LIMIT).entries()
+            if "containerimage.digest" not in members:
+                raise UsageError(
+                    f"{quote(name)} has no key 'containerimage.digest'",
+                    hint="push with buildx: --push --metadata-file",
+                )
+            return Digest.parse(members["containerimage.digest"].text())
+        return Digest.parse(raw.decode("ascii").strip())
+    except (Malformed, UnicodeDecodeError) as e:
+        raise UsageError(f"{quote(name)} holds no digest: {e}", hint="write sha256:… to it, or buildx metadata") from e
+
+
+def _hint_from_engine(targets: list[Target], typed: Sequence[str], error: RegistryError) -> None:
+    """Where a name without registry was not found: say what the local engine knows of it."""
+    from imgsign.stores.engine import inspect
+
+    for target, text in zip(targets, typed, strict=False):
+        if target.name is None or text.startswith(target.name.repository.registry):
+            continue
+        known = inspect(text, os.environ)
+        if known is None:
+            error.hint = f"{text} is read as {target.name}; if that is not meant, name the registry: HOST/{text}"
+        elif known.pushed:
+            error.hint = (
+                f"the local engine pushed or pulled it as: imgsign sign {_named_like(target.name, known.pushed)}"
+            )
+        else:
+            error.hint = f"{text} is only in the local engine: docker tag and docker push it to a registry first"
+        return
+
+
+def _named_like(asked: Reference, pushed: tuple[Reference, ...]) -> Reference:
+    """The digested reference of the asked repository if it is among them, with the asked tag."""
+    from imgsign.reference import Reference
+
+    best = next((p for p in pushed if p.repository == asked.repository), pushed[0])
+    return Reference(repository=best.repository, tag=asked.tag, digest=best.digest)
+
+
+def _pending() -> PendingFiles | None:
+    from imgsign.pending import PendingFiles
+
+    home = os.environ.get("XDG_STATE_HOME") or (
+        os.path.join(os.environ["HOME"], ".local", "state") if os.environ.get("HOME") else None
+    )
+    return None if home is None else PendingFiles(Path(home) / "imgsign" / "pending")
+
+
+def _show(results: tuple[Signed, ...], options: SignOptions, *, as_json: bool, quiet: bool) -> None:
+    from imgsign.cli import render
+    from imgsign.formats import FORMATS
+
+    if as_json:
+        print(render.document(render.signed_json(r, dry_run=options.dry_run) for r in results))
+        return
+    if quiet:
+        # Of an index only the index itself is what people deploy.
+        print("\n".join(dict.fromkeys(f"{r.reference.repository}@{r.digest}" for r in results if r.platform is None)))
+        return
+    for result in results:
+        print(render.signed_text(result, FORMATS[result.format].label, dry_run=options.dry_run))
+    note = results[0].key.scheme.note
+    if note is not None and any(r.format == "bundle" for r in results):
+        print(f"note: {note}", file=sys.stderr)
