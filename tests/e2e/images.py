@@ -1,0 +1,48 @@
+"""Images for the end-to-end tests, made without a network."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from tests.e2e import parts
+
+DOCKERFILE = """\
+FROM scratch AS base
+COPY busybox /bin/busybox
+FROM base AS build
+RUN ["/bin/busybox", "sh", "-c", "echo built in a stage: {text} > /message"]
+FROM base
+COPY --from=build /message /message
+CMD ["/bin/busybox", "cat", "/message"]
+"""
+
+
+def build_and_push(context: Path, docker_host: str, name: str, text: str = "one") -> str:
+    """Build a multi-stage image with docker and push it; returns its digest as docker printed it."""
+    parts.need("busybox")
+    context.mkdir(parents=True, exist_ok=True)
+    busybox = shutil.which("busybox") or "busybox"
+    shutil.copy(busybox, context / "busybox")
+    (context / "Dockerfile").write_text(DOCKERFILE.format(text=text))
+    env = {"DOCKER_HOST": docker_host, "DOCKER_BUILDKIT": "0"}
+    parts.run("docker", "build", "--network", "none", "-t", name, context, env=env)
+    pushed = parts.run("docker", "push", name, env=env).stdout
+    digest = next(word for line in pushed.splitlines() if "digest: " in line for word in line.split()[2:3])
+    assert digest.startswith("sha256:")
+    return digest
+
+
+def push_small(base: Path, name: str, text: str = "small") -> str:
+    """Make a one-layer image with umoci and push it with skopeo; returns its digest."""
+    parts.need("umoci", "skopeo")
+    layout = base / f"layout-of-{name.replace('/', '_').replace(':', '_')}"
+    parts.run("umoci", "init", "--layout", layout)
+    parts.run("umoci", "new", "--image", f"{layout}:a")
+    (base / "content").write_text(text)
+    parts.run("umoci", "insert", "--rootless", "--image", f"{layout}:a", base / "content", "/content")
+    digest_file = base / "digest"
+    parts.run(
+        "skopeo", "copy", "--dest-tls-verify=false", "--digestfile", digest_file, f"oci:{layout}:a", f"docker://{name}"
+    )
+    return digest_file.read_text().strip()
