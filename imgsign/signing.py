@@ -170,6 +170,82 @@ def sign(
     return tuple(r for task in work for r in _report(task, signer.public_key))
 
 
+def export(
+    reference: Reference | Target,
+    key: PublicKey,
+    options: SignOptions | None = None,
+    *,
+    locate: Locate | None = None,
+    now: datetime | None = None,
+) -> bytes:
+    """Return the bytes a private key elsewhere has to sign; :func:`attach` takes the signature.
+
+    Raises:
+        UsageError: there would be several messages to sign: an index with its children, or two formats.
+    """
+    options = options or SignOptions()
+    _check_options(options)
+    target = target_of(reference, locate or default_locate())
+    now = (now or wall_clock()).replace(microsecond=0)
+    drafts: list[Unsigned] = []
+    for manifest, names, places in _resolve([target], options):
+        for item in _items(manifest, names, places, options):
+            for name in options.formats:
+                drafts.extend(FORMATS[name].draft(item.descriptor, _draft(item.names, options, now), key))
+    if len(drafts) != 1:
+        raise UsageError(
+            f"{len(drafts)} messages would have to be signed, and one can be exported",
+            hint="use --index-only, and one --format",
+        )
+    return drafts[0].message
+
+
+def attach(
+    reference: Reference | Target,
+    message: bytes,
+    signature: bytes,
+    key: PublicKey,
+    *,
+    locate: Locate | None = None,
+    pool: Executor | None = None,
+) -> Signed:
+    """Attach a signature made elsewhere over a message of :func:`export`; verified first, read back after.
+
+    Raises:
+        InvalidEnvelope: the message is none of imgsign's, or about another image.
+        UntrustedSigner: the signature is not of this key over this message.
+    """
+    target = target_of(reference, locate or default_locate())
+    image = target.store.fetch(target.what).descriptor
+    key.verify(signature, message)
+    format = FORMATS["bundle" if message.startswith(b"DSSEv1 ") else "simple"]
+    unsigned = format.resume(message, image, key)
+    draft = unsigned.draft
+    if target.name is not None and target.name.name not in draft.names:
+        signed = ", ".join(str(n) for n in draft.names)
+        raise UsageError(
+            f"the payload names {signed}, not {target.name.name}", hint=f"imgsign attach {draft.names[0]} …"
+        )
+    item = _Item(descriptor=image, names=draft.names, places=(target,))
+    work = _Work(item=item, format=format, lacking=(target,), drafts=(unsigned,))
+    _push(target, work, [signature], None)
+    lifetime = None if draft.expires_at is None else draft.expires_at - draft.signed_at
+    said = SignOptions(annotations=draft.annotations, lifetime=lifetime, sequence=draft.sequence)
+    _read_back(work, key, said, draft.signed_at, pool)
+    (result,) = _report(work, key)
+    return result
+
+
+def _draft(names: tuple[Reference, ...], options: SignOptions, now: datetime) -> Draft:
+    return Draft(
+        names=names,
+        annotations=options.annotations or {},
+        signed_at=now,
+        expires_at=None if options.lifetime is None else now + options.lifetime,
+        sequence=options.sequence,
+    )
+
+
 def _check_options(options: SignOptions) -> None:
     if not options.formats:
         raise UsageError("no signature format was asked for")
@@ -179,7 +255,11 @@ def _check_options(options: SignOptions) -> None:
     annotations = options.annotations or {}
     if len(annotations) > ANNOTATIONS_LIMIT:
         raise UsageError(f"more than {ANNOTATIONS_LIMIT} annotations")
-    for key in annotations:
+    for key, value in annotations.items():
+        try:
+            (key + value).encode("utf-8")
+        except UnicodeEncodeError as e:
+            raise UsageError(f"annotation {quote(key)} is not UTF-8") from e
         if not key or key.lower().startswith(RESERVED_PREFIX):
             raise UsageError(f"annotation key {quote(key)} is reserved", hint="keys under imgsign. are imgsign's own")
     if options.sequence is not None and not 0 <= options.sequence <= SEQUENCE_MAX:
@@ -241,13 +321,7 @@ def _plan(
             missing.update(names)
     drafts: tuple[Unsigned, ...] = ()
     if lacking:
-        draft = Draft(
-            names=tuple(n for n in item.names if n in missing),
-            annotations=options.annotations or {},
-            signed_at=now,
-            expires_at=None if options.lifetime is None else now + options.lifetime,
-            sequence=options.sequence,
-        )
+        draft = _draft(tuple(n for n in item.names if n in missing), options, now)
         drafts = format.draft(item.descriptor, draft, key)
     return _Work(item=item, format=format, lacking=tuple(lacking), drafts=drafts)
 

@@ -33,6 +33,8 @@ COMMANDS = {
     "pull": "Verify an image, then accept its content by its address.",
     "tree": "Show what is attached to an image.",
     "inspect": "Show what each signature of an image says.",
+    "attach": "Attach a signature that was made elsewhere.",
+    "policy": "Write key policies.",
     "demo": "Play the main job and four attacks on it, without a registry.",
     "key": "Make, show and convert keys.",
 }

@@ -106,6 +106,15 @@ def command(
         bool,
         typer.Option("--dry-run", help="Say what would be signed; sign and store nothing.", show_default=False),
     ] = False,
+    export_payload: Annotated[
+        str | None,
+        typer.Option(
+            "--export-payload",
+            metavar="FILE",
+            help="Do not sign: write what is to be signed elsewhere, for 'imgsign attach'. KEY is the public key then.",
+            show_default=False,
+        ),
+    ] = None,
     output: Output = "text",
     quiet: Quiet = False,
     password_stdin: Annotated[
@@ -143,6 +152,8 @@ def command(
         force=force,
         dry_run=dry_run,
     )
+    if export_payload is not None:
+        return _export(targets, key, options, Path(export_payload), _typed(refs, identity))
     signer = load_signer(key, environ=os.environ, password=password.asker(from_stdin=password_stdin))
     try:
         with ThreadPoolExecutor(max_workers=THREADS) as pool:
@@ -159,6 +170,27 @@ def command(
         raise
     _show(results, options, as_json=as_json, quiet=quiet)
     return 0
+
+
+def _export(targets: list[Target], key: str, options: SignOptions, file: Path, typed: str) -> int:
+    from imgsign.load import load_public_key
+    from imgsign.signers.disk import NewFile, write_files
+    from imgsign.signing import export
+
+    if len(targets) != 1:
+        raise UsageError("--export-payload takes one image")
+    public = load_public_key(key, environ=os.environ, base=None)
+    message = export(targets[0], public, options, now=datetime.now(UTC))
+    write_files(NewFile(file, message, 0o644), force=options.force)
+    scheme = public.scheme.simple if options.formats == ("simple",) else public.scheme.bundle
+    print(f"payload  {file}  ({len(message)} bytes, to sign with {public.scheme.title}, {scheme})")
+    print(f"key      {public.fingerprint}")
+    print(f"next     imgsign attach {typed} --payload {file} --signature SIGNATURE -k {key}")
+    return 0
+
+
+def _typed(refs: Sequence[str], identity: str | None) -> str:
+    return refs[0] if identity is None else f"{refs[0]} --identity {identity}"
 
 
 def _lifetime(expires: str | None) -> timedelta | None:

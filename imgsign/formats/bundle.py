@@ -31,8 +31,8 @@ from imgsign.claim import (
     resumed_draft,
 )
 from imgsign.dsse import Envelope, pae, parse_pae
-from imgsign.errors import InvalidEnvelope
-from imgsign.intoto import COSIGN_SIGN, PAYLOAD_TYPE, Statement, write_signing_statement
+from imgsign.errors import InvalidEnvelope, UsageError
+from imgsign.intoto import COSIGN_SIGN, PAYLOAD_TYPE, SUBJECT_LIMIT, Statement, write_signing_statement
 from imgsign.keys import PublicKey
 from imgsign.oci import EMPTY_CONFIG, OCI_MANIFEST, Artifact, Blob, Descriptor, Manifest
 from imgsign.reference import Digest
@@ -46,6 +46,7 @@ MEDIA_TYPES = (MEDIA_TYPE, *_OLDER)
 BUNDLE_LIMIT = 8 * 1024 * 1024
 """Bytes of one bundle; a signature takes 2 KiB, an attestation with an SBOM some MiB."""
 
+_PAYLOAD_LIMIT = BUNDLE_LIMIT * 3 // 4 - 16 * 1024  # bytes of a statement that fits a bundle as base64
 LAYERS_LIMIT = 16  # bundles in one artifact; cosign writes one
 
 _CONTENT = "dev.sigstore.bundle.content"
@@ -182,8 +183,12 @@ class _BundleFormat:
             return Defect(place=place, code="malformed", reason=f"malformed, {e.message}", format=self.name)
 
     def draft(self, image: Descriptor, draft: Draft, key: PublicKey) -> tuple[Unsigned, ...]:
+        if len(draft.names) > SUBJECT_LIMIT:
+            raise UsageError(f"one bundle holds at most {SUBJECT_LIMIT} names", hint="sign them in several runs")
         annotations = {**draft.annotations, **reserved_annotations(draft)}
         payload = write_signing_statement((str(name), image.digest, annotations) for name in draft.names)
+        if len(payload) > _PAYLOAD_LIMIT:
+            raise UsageError(f"what is to be signed is over the limit of {_PAYLOAD_LIMIT} bytes")
         return (
             Unsigned(
                 format=self.name,

@@ -194,6 +194,8 @@ class _SimpleFormat:
         found = []
         for name in draft.names:
             payload = _write_payload(str(name), image.digest, draft)
+            if len(payload) > PAYLOAD_LIMIT:
+                raise UsageError(f"what is to be signed is over the limit of {PAYLOAD_LIMIT} bytes")
             found.append(
                 Unsigned(
                     format=self.name,

@@ -30,7 +30,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from imgsign.errors import ContentMismatch, DestinationError, InvalidManifest, TooLarge, Unavailable, UsageError
-from imgsign.oci import OCI_CONFIG, OCI_INDEX, Blob, Descriptor, Manifest, Platform
+from imgsign.oci import OCI_CONFIG, OCI_INDEX, Artifact, Blob, Descriptor, Manifest, Platform
 from imgsign.platforms import choose, host_platform, suits
 from imgsign.reference import Digest, Reference
 from imgsign.stores import Store
@@ -115,6 +115,7 @@ class ArchiveDestination:
     before :meth:`finish`, so that one block sees to the file from its first byte to its name.
     """
 
+    keeps_signatures = False
     notes: tuple[str, ...] = ()  # nothing to say: an archive always gets all
 
     def __init__(
@@ -157,6 +158,10 @@ class ArchiveDestination:
         if self._taken is not None:
             raise UsageError(f"{self} takes one image only")
         self._taken = source, manifest, pool
+
+    def keep(self, signature: Artifact, tag: str | None) -> None:
+        """Refuse: an archive has no place for signatures."""
+        raise UsageError(f"{self} keeps no signatures")
 
     def finish(self, manifest: Manifest) -> None:
         """Fetch, hash and write everything, put it on disk, then give it its name."""

@@ -124,7 +124,7 @@ class Engine:
             UsageError: it is one that is not known here.
         """
         with self._understood():
-            members = self._ask("GET", "/info").fields(("OSType", "Architecture"), closed=False)
+            members = (self._ask("GET", "/info") or Node(None)).fields(("OSType", "Architecture"), closed=False)
             machine, system = members["Architecture"].text(), members["OSType"].text()
         return host_platform(machine, system)
 
@@ -132,7 +132,7 @@ class Engine:
         """Return what the engine has under a name or image ID; ``None``: a definite "no such image"."""
         with self._understood():
             node = self._ask("GET", f"/images/{_escaped(name)}/json", missing=(404,))
-            if node.value is None:
+            if node is None:
                 return None
             members = node.fields(("Id",), ("RepoDigests",), closed=False)
             listed = members["RepoDigests"].items() if "RepoDigests" in members and members["RepoDigests"].value else ()
@@ -166,17 +166,17 @@ class Engine:
         headers = {"Content-Type": "application/x-tar", "Content-Length": str(size)}
         return self._follow("/images/load?quiet=0", headers, archive, lambda line: None, ())
 
-    def _ask(self, method: str, path: str, *, missing: tuple[int, ...] = ()) -> Node:
-        """Send one request; the JSON of its answer, ``null`` for an empty one and a status in ``missing``."""
+    def _ask(self, method: str, path: str, *, missing: tuple[int, ...] = ()) -> Node | None:
+        """Send one request; the JSON of its answer (``null`` if it is empty), ``None`` for a status in ``missing``."""
         with self._connected(self._timeout) as connection:
             connection.request(method, path)
             answer = connection.getresponse()
             raw = answer.read(_ANSWER_LIMIT + 1)
             if answer.status in missing:
-                return Node(None)
+                return None
             if not 200 <= answer.status < 300:
                 raise DestinationError(f"{self} answers {answer.status}: {_explain(raw)}")
-            return load_json(raw, limit=_ANSWER_LIMIT) if raw.strip() else Node(None)
+            return load_json(raw, limit=_ANSWER_LIMIT) if raw else Node(None)
 
     def _follow(
         self, path: str, headers: dict[str, str], body: BinaryIO | None, seen: Seen, secrets: tuple[str, ...]
@@ -246,10 +246,18 @@ def _lines(answer: http.client.HTTPResponse) -> Iterator[Node]:
 
     Raises:
         Malformed: a line is too long or is not JSON.
+        IncompleteRead: it ends before the engine said it would.
     """
-    while line := answer.readline(_LINE_LIMIT + 1):
-        if line.strip():
-            yield load_json(line, limit=_LINE_LIMIT)
+    rest = b""
+    while piece := answer.read1(_LINE_LIMIT):
+        *lines, rest = (rest + piece).split(b"\n")
+        if len(rest) > _LINE_LIMIT:
+            lines.append(rest)
+        yield from (load_json(line, limit=_LINE_LIMIT) for line in lines if line.strip())
+    if answer.length:
+        raise http.client.IncompleteRead(b"", answer.length)
+    if rest.strip():
+        yield load_json(rest, limit=_LINE_LIMIT)
 
 
 def _explain(raw: bytes, secrets: tuple[str, ...] = ()) -> str:

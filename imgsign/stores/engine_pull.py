@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Protocol
 
 from imgsign.errors import AuthenticationFailed, DestinationError, UsageError
-from imgsign.oci import Descriptor, Manifest, Platform
+from imgsign.oci import Artifact, Descriptor, Manifest, Platform
 from imgsign.platforms import choose
 from imgsign.reference import DOCKER_HUB, Digest, Reference
 from imgsign.stores import Store
@@ -95,6 +95,8 @@ class EngineDestination:
     ``scratch`` is where an archive is made if one is needed (``None``: the system's place for that).
     """
 
+    keeps_signatures = False
+
     def __init__(
         self,
         engine: Engine,
@@ -139,6 +141,10 @@ class EngineDestination:
         asked = self._platform if self._chosen is None else None
         config = fetch_config(source, manifest, asked)
         self._taken = _Taken(source=source, image=manifest, pool=pool, config=config)
+
+    def keep(self, signature: Artifact, tag: str | None) -> None:
+        """Refuse: an engine has no place for signatures."""
+        raise UsageError(f"{self} keeps no signatures")
 
     def finish(self, manifest: Manifest) -> None:
         """Let the engine pull the judged digest or load an archive; check what it has, then tag it.

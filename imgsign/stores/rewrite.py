@@ -82,7 +82,7 @@ class Rewrite:
         self._stored = stored
         self._slowest = 0.0
         self._losses = 0
-        self._unsure = False  # a PUT of ours has not been seen to stand, nor waited for after it was lost
+        self._unsure = False  # whether the last PUT has not been looked at yet
         self._last = "it was overwritten every time"
 
     def run(self) -> Descriptor:
@@ -156,9 +156,6 @@ class Rewrite:
             self._manifests.put(wanted.manifest, self._tag, send_before=window)
         except TooLate:
             return False  # the blobs are there now, so it will be quicker
-        except Transient:
-            self._unsure = True  # it may have been stored all the same
-            raise
         self._unsure = True
         if self._stored is None:
             self._stored = wanted.manifest.digest

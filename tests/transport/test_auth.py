@@ -245,6 +245,13 @@ def test_a_realm_that_a_registry_must_not_send_us_to_is_refused(tmp_path: Path, 
     assert len(sim.requests_seen) == 1
 
 
+def test_an_https_registry_has_no_plain_http_realm_even_if_that_host_was_named() -> None:
+    sim = Simulator()
+    sim.require_token(realm="http://auth.registry.test/token")
+    with pytest.raises(AuthenticationFailed, match="refused: it is plain http"):
+        sim.store("app", sim.transport(insecure_http=frozenset({"auth.registry.test"}))).fetch("1")
+
+
 def test_a_loopback_registry_may_have_its_token_server_beside_it() -> None:
     sim = Simulator("localhost:5000")
     sim.require_token(realm="http://127.0.0.1:5001/token")

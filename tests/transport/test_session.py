@@ -424,6 +424,17 @@ def test_a_short_error_is_still_that_error() -> None:
         _get(sim.transport())
 
 
+def test_the_body_of_416_is_not_waited_for() -> None:
+    # docker-registry 2.8.2 declares a body with 416 that it never sends.
+    sim = Simulator()
+    sim.fail("/blobs/", 416)
+    sim.trickle("/blobs/", 1000.0)
+    began = sim.clock.now
+    with pytest.raises(RegistryError):
+        _get(sim.transport())
+    assert sim.clock.now == began
+
+
 def test_a_body_that_trickles_is_given_up() -> None:
     sim = _answering(b"x" * 500)
     sim.trickle("/blobs/", 1.0)
