@@ -183,9 +183,14 @@ def _flip(path: Path) -> None:
 
 @contextmanager
 def _working_in(directory: Path) -> Iterator[None]:
+    """Work in a directory, without the IMGSIGN_* variables of the shell: the demo has keys of its own."""
     before = Path.cwd()
+    kept = {name: value for name, value in os.environ.items() if name.startswith("IMGSIGN_")}
+    for name in kept:
+        del os.environ[name]
     os.chdir(directory)
     try:
         yield
     finally:
         os.chdir(before)
+        os.environ.update(kept)

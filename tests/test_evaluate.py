@@ -243,6 +243,14 @@ HUB = replace(RELEASE, remap={"mirror.example/hub": "docker.io"})
             "mirror.example/hub/team/app",
             "name-mismatch",
         ),
+        # Nothing is left of the asked name: "docker.io" is a host here, not the image docker.io/library/docker.io.
+        ({"mirror.example/hub": "docker.io"}, "mirror.example/hub", "docker.io/library/docker.io", "name-mismatch"),
+        (
+            {"mirror.example/hub": "r.example:5000"},
+            "mirror.example/hub",
+            "docker.io/library/r.example",
+            "name-mismatch",
+        ),
         # Boundaries.
         ({"mirror.example/hub": "r.example/x"}, "mirror.example/hub2/app", "r.example/x2/app", "name-mismatch"),
         ({"mirror.example/hub": "r.example/x"}, "mirror.example/hub-a/app", "r.example/x-a/app", "name-mismatch"),
@@ -916,9 +924,24 @@ def test_passed_limit_beside_an_allowed_image_is_shown_and_changes_nothing() -> 
     stranger = candidate(bundle(key=STRANGER))
     copies = tuple(
         replace(stranger, place=Referrers(Digest.of(b"%d" % n)))  # type: ignore[type-var]  # candidates are dataclasses
-        for n in range(2000)
+        for n in range(2001)
     )
     asked = Image(name=RT.reference, manifest=IMAGES[0])
     decision = evaluate_one(asked, *copies, candidate(bundle()))
     assert decision.allowed
     assert decision.faults == (Fault(about="verifications", message="stopped after 2000 signature verifications"),)
+
+
+def test_candidate_that_was_never_tried_is_not_called_a_strangers() -> None:
+    # "does not verify with any key" would be a lie, and the wrong next step.
+    stranger = candidate(simple(key=STRANGER))
+    copies = tuple(
+        replace(stranger, place=Referrers(Digest.of(b"%d" % n)))  # type: ignore[type-var]  # candidates are dataclasses
+        for n in range(2000)
+    )
+    asked = Image(name=RT.reference, manifest=IMAGES[0])
+    ours = candidate(simple())  # has no hint, so its turn comes after the limit
+    decision = evaluate_one(asked, *copies, ours)
+    assert decision.inconclusive
+    (about_ours,) = [c for c in decision.checks if c.about == f"{ours.place} (simple)"]
+    assert about_ours.code != "untrusted-signer"

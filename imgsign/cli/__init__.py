@@ -35,10 +35,14 @@ COMMANDS = {
     "inspect": "Show what each signature of an image says.",
     "attach": "Attach a signature that was made elsewhere.",
     "policy": "Write key policies.",
+    "completion": "Print a completion script for a shell.",
     "demo": "Play the main job and four attacks on it, without a registry.",
     "key": "Make, show and convert keys.",
 }
 """Every command with the line that ``imgsign --help`` shows; each is the module of its name."""
+
+COMPLETE_VARIABLE = "_IMGSIGN_COMPLETE"
+"""Set by the shell's completion function; see ``imgsign completion``."""
 
 _HELP = """\
 Usage: imgsign COMMAND [OPTIONS] …
@@ -74,8 +78,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(arguments: list[str]) -> int:
+    if COMPLETE_VARIABLE in os.environ:
+        return _complete()
     if not arguments or arguments[0] in ("--help", "-h", "help"):
-        lines = "\n".join(f"  {name:<8} {text}" for name, text in COMMANDS.items())
+        lines = "\n".join(f"  {name:<10}  {text}" for name, text in COMMANDS.items())
         print(_HELP.format(commands=lines), end="", file=sys.stdout if arguments else sys.stderr)
         return OK if arguments else USAGE
     if arguments[0] == "--version":
@@ -90,16 +96,37 @@ def _dispatch(arguments: list[str]) -> int:
     return _run(arguments)
 
 
+def _complete() -> int:
+    """Answer a shell that asks for completions; every command has to be known for that."""
+    import typer
+    from typer.completion import completion_init  # type: ignore[attr-defined]  # re-exported without saying so
+
+    completion_init()
+    command = typer.main.get_command(_app(*COMMANDS))
+    try:
+        command.main(prog_name="imgsign", complete_var=COMPLETE_VARIABLE, standalone_mode=False)
+    except SystemExit:
+        pass  # typer leaves this way once it has printed
+    return OK
+
+
+def _app(*names: str) -> typer.Typer:
+    import typer
+
+    app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+    app.callback()(_root)
+    for name in names:
+        add_command(app, name)
+    return app
+
+
 def _run(arguments: list[str]) -> int:
     """Import the one command's module and let typer parse its options."""
     import typer
 
     from imgsign.errors import ImgsignError
 
-    app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-    app.callback()(_root)
-    add_command(app, arguments[0])
-    command = typer.main.get_command(app)
+    command = typer.main.get_command(_app(arguments[0]))
     try:
         result = command.main(arguments, prog_name="imgsign", standalone_mode=False)
     except ImgsignError as e:

@@ -208,7 +208,7 @@ class Transport:
             if body.status in request.expect:
                 return body if body.status >= 400 else refuse_encoding(body)
             with body:
-                self._check_scheme(body, request.repository.registry)
+                self._check_scheme(body, request)
                 refusal = self._failure(body, request, authorization)
             # Only the registry's own origin may ask for credentials: not a storage host it redirects to
             # (CVE-2020-15157).
@@ -233,11 +233,15 @@ class Transport:
             secrets=secrets,
         )
 
-    def _check_scheme(self, body: Body, registry: str) -> None:
+    def _check_scheme(self, body: Body, request: Request) -> None:
         """See whether a server that was asked over plain http wants TLS."""
-        if body.status != 400 or body.origin.scheme != "http" or self.memory.speaks_tls(registry):
+        if body.status != 400 or body.origin.scheme != "http" or self.memory.speaks_tls(request.repository.registry):
             return
-        if any(phrase in body.read_error() for phrase in _TLS_EXPECTED):
+        said = body.read_error()
+        if request.method == "HEAD":  # whose answer says nothing
+            with self._send("GET", f"{body.origin}/v2/", {}, None, None) as probe:
+                said = probe.read_error()
+        if any(phrase in said for phrase in _TLS_EXPECTED):
             raise _SpeaksTls
 
     def _follow(self, request: Request, url: str, authorization: Authorization | None) -> Body:

@@ -426,3 +426,21 @@ def test_law_9_strangers_with_our_hint_cannot_use_up_the_limit_either() -> None:
     # each were held against all five keys before the next is looked at, ours would never be.
     case = single(SignedBy(anchors=("release",)), FIVE, [])
     assert case.judge(Evidence(candidates=(*junk(500, hint=0), candidate(GOOD)))).allowed
+
+
+@pytest.mark.parametrize("hint", [None, 0])
+def test_law_9_strangers_cannot_use_up_the_limit_before_the_next_requirement(hint: int | None) -> None:
+    # Held against the five keys of the first requirement, junk must not leave nothing for the second.
+    policy = policy_of(SignedBy(anchors=("release",)), SignedBy(anchors=("ci",)))
+    case = Case(asked=ASKED, policy=policy, anchors={**FIVE, "ci": (Entry(5),)}, sigs=())
+    ours = (candidate(GOOD), candidate(replace(GOOD, key=5)))
+    assert case.judge(Evidence(candidates=(*junk(500, hint=hint), *ours))).allowed
+
+
+@pytest.mark.parametrize("hint", [None, 0])
+def test_law_9_strangers_of_earlier_rounds_cannot_use_up_the_limit(hint: int | None) -> None:
+    # Who pushes referrers also has a say in their order: the good one may be gathered in the last round.
+    case = single(SignedBy(anchors=("release",)), FIVE, [])
+    memo, first = Verifications(), junk(600, hint=hint)
+    assert case.judge(Evidence(candidates=first), memo=memo).inconclusive
+    assert case.judge(Evidence(candidates=(*first, candidate(GOOD))), memo=memo).allowed

@@ -118,6 +118,19 @@ def test_a_loopback_registry_that_speaks_tls_is_asked_again_over_https() -> None
     ]
 
 
+def test_the_answer_to_head_does_not_say_so_and_is_asked_for() -> None:
+    sim = Simulator("localhost:5000")
+    said = b"Client sent an HTTP request to an HTTPS server.\n"
+    sim.respond("http://localhost", lambda seen: Answer(status=400, body=said))
+    image = sim.put_image("app", tag="1")
+    assert sim.store("app").has(image.layers[0])
+    assert [str(s).partition("/blobs")[0] for s in sim.requests_seen] == [
+        "HEAD http://localhost:5000/v2/app",
+        "GET http://localhost:5000/v2/",
+        "HEAD https://localhost:5000/v2/app",
+    ]
+
+
 def test_another_400_over_http_is_just_an_error() -> None:
     sim = Simulator("localhost:5000")
     sim.respond("http://localhost", lambda seen: Answer(status=400, body=b"bad"))
