@@ -10,7 +10,7 @@ nothing is written at a destination before the decision.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from datetime import datetime
 from itertools import islice
@@ -23,10 +23,10 @@ from imgsign.evaluate import Verifications, evaluate
 from imgsign.formats import FORMATS
 from imgsign.gather import Limits, gather
 from imgsign.keys import PublicKey
-from imgsign.oci import Artifact, Image, Manifest
+from imgsign.oci import Artifact, Descriptor, Image, Manifest
 from imgsign.policy.model import NameRule, Policy, Reject, Rule, SignedBy
 from imgsign.reference import Digest, Reference
-from imgsign.resolve import Target, children, default_locate, target_of, wall_clock
+from imgsign.resolve import INDEX_DEPTH, Target, children, default_locate, target_of, wall_clock
 from imgsign.stores import Locate, Store
 from imgsign.trust import Keys, TrustedKey, TrustStore
 
@@ -128,12 +128,21 @@ class Destination(Protocol):
         """Whether signatures can be stored beside the image."""
         ...
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know after ``finish``, one line each."""
+        ...
+
+    def choose(self, index: Manifest) -> Descriptor | None:
+        """Which child of an index it takes; ``None`` takes all of it."""
+        ...
+
     def keep(self, signature: Artifact, tag: str | None) -> None:
         """Store one signature, under its tag if it has one."""
         ...
 
     def finish(self, manifest: Manifest) -> None:
-        """Make the image visible."""
+        """Make the image visible; ``manifest`` is the judged one, an index even where a child was taken."""
         ...
 
 
@@ -146,8 +155,11 @@ def pull(
     locate: Locate | None = None,
     now: datetime | None = None,
     pool: Executor | None = None,
+    expect: Callable[[int], None] = lambda size: None,
 ) -> Decision:
     """Verify, then copy the judged content, every byte hashed on the way.
+
+    ``expect`` is told how many bytes of configs and layers are to come, once that is known.
 
     Raises:
         Denied: nothing was written then.
@@ -161,13 +173,29 @@ def pull(
     if manifest is None:
         raise RuntimeError("an allowed image has a manifest")
     destination.open()
-    for child, _ in children(target.store, manifest, skip_attestations=False):
-        destination.put(target.store, child, pool)
-        _keep_signatures(target.store, child, destination)
-    destination.put(target.store, manifest, pool)
-    _keep_signatures(target.store, manifest, destination)
+    content = _content(target.store, manifest, destination)
+    expect(sum({d.digest: d.size for m in content for d in (*_config_of(m), *m.layers)}.values()))
+    for member in content:
+        destination.put(target.store, member, pool)
+        _keep_signatures(target.store, member, destination)
     destination.finish(manifest)
     return decision
+
+
+def _content(store: Store, manifest: Manifest, destination: Destination) -> list[Manifest]:
+    """What a destination takes of a judged image: of an index its choice, or all of it, children first."""
+    for _ in range(INDEX_DEPTH):
+        if not manifest.is_index:
+            return [manifest]
+        chosen = destination.choose(manifest)
+        if chosen is None:
+            return [*(c for c, _ in children(store, manifest, skip_attestations=False)), manifest]
+        manifest = store.fetch(chosen.digest)
+    raise UsageError(f"index {manifest.digest} is nested deeper than {INDEX_DEPTH}")
+
+
+def _config_of(manifest: Manifest) -> tuple[Descriptor, ...]:
+    return () if manifest.config is None else (manifest.config,)
 
 
 def _keep_signatures(store: Store, manifest: Manifest, destination: Destination) -> None:
@@ -188,8 +216,7 @@ def _keep_signatures(store: Store, manifest: Manifest, destination: Destination)
             wanted = {d.digest: d for f in FORMATS.values() for d in f.wanted(Artifact(manifest=found), place)}
             if not wanted:
                 continue
-            config = () if found.config is None else (found.config,)
-            blobs = tuple(store.blob(d, limit=Limits().blob) for d in (*config, *wanted.values()))
+            blobs = tuple(store.blob(d, limit=Limits().blob) for d in (*_config_of(found), *wanted.values()))
         except (NotFound, ContentMismatch, TooLarge, InvalidManifest):
             continue
         destination.keep(Artifact(manifest=found, blobs=blobs), tag)

@@ -343,11 +343,15 @@ class _Memory(Destination):
     """A destination that only remembers."""
 
     keeps_signatures = False
+    notes = ()
 
     def __init__(self) -> None:
         self.opened = False
         self.put_digests: list[Digest] = []
         self.finished: list[Digest] = []
+
+    def choose(self, index: Manifest) -> Descriptor | None:
+        return None
 
     def open(self) -> None:
         self.opened = True

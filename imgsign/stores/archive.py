@@ -259,11 +259,11 @@ class _Copy:
             begun = size
             try:
                 for piece in self._source.stream(self._blob, start=size) if size < expected else ():
-                    if stop.is_set() or size + len(piece) > expected:
+                    offset, size = self._offset + size, size + len(piece)
+                    if stop.is_set() or size > expected:
                         break
                     hasher.update(piece)
-                    _write_at(self._handle, piece, self._offset + size)
-                    size += len(piece)
+                    _write_at(self._handle, piece, offset)
                     self._progress(len(piece))
                 break
             except Unavailable:

@@ -11,6 +11,7 @@ from imgsign.stores import Store
 
 if TYPE_CHECKING:
     from imgsign.transport import Transport
+    from imgsign.transport.credentials import Credential
 
 
 class Registries:
@@ -36,3 +37,9 @@ class Registries:
         from imgsign.stores.remote import RemoteStore
 
         return RemoteStore(repository, self.transport)
+
+    def login(self, registry: str) -> Credential | None:
+        """Who one is at a registry, by the environment: for an engine that pulls for us."""
+        from imgsign.transport.credentials import Credentials
+
+        return Credentials(self._environ).find(registry)

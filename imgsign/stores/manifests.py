@@ -14,15 +14,25 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
-from imgsign.errors import ContentMismatch, InvalidDigest
+from imgsign.errors import ContentMismatch, InvalidDigest, RegistryError
 from imgsign.oci import MANIFEST_LIMIT, MANIFEST_TYPES, Manifest
 from imgsign.reference import Digest, Reference, Repository
-from imgsign.transport import Access, Reply, Request, Transport
+from imgsign.transport import Access, Reply, Request, Transient, Transport
 from imgsign.transport.retry import TRIES
 from imgsign.wire import quote
 
 _ACCEPT = {"Accept": ", ".join(MANIFEST_TYPES)}
 _STORED = frozenset({200, 201, 202, 204})  # the specification says 201; go-containerregistry takes others too
+
+
+_BLOB_CODES = frozenset({"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"})
+
+
+class BlobUnknown(Transient):
+    """The registry misses a blob or child of the manifest it was to store.
+
+    That can pass: docker-registry 2.8.2 says so of a blob that is there while others store the same blob.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,23 +97,28 @@ class Manifests:
         """Store a manifest by its digest or under a tag; with ``send_before`` in one try, or not at all.
 
         Raises:
+            BlobUnknown: see there; what is missing should be stored again first.
             ContentMismatch: if the registry says that it stored something else.
         """
         where = manifest.digest if tag is None else tag
-        reply = self.transport.call(
-            Request(
-                repository=self.repository,
-                method="PUT",
-                target=self._target(where),
-                what=f"manifest {where} of {self.repository.path}",
-                headers={"Content-Type": manifest.descriptor.media_type},
-                body=manifest.raw,
-                access=Access.PUSH,
-                expect=_STORED,
-                send_before=send_before,
-                tries=TRIES if send_before is None else 1,
-            )
+        request = Request(
+            repository=self.repository,
+            method="PUT",
+            target=self._target(where),
+            what=f"manifest {where} of {self.repository.path}",
+            headers={"Content-Type": manifest.descriptor.media_type},
+            body=manifest.raw,
+            access=Access.PUSH,
+            expect=_STORED,
+            send_before=send_before,
+            tries=TRIES if send_before is None else 1,
         )
+        try:
+            reply = self.transport.call(request)
+        except RegistryError as e:
+            if _BLOB_CODES & set(e.codes):
+                raise BlobUnknown(e.message, status=e.status, codes=e.codes, url=e.url) from e
+            raise
         self._check_declared(reply, where, manifest.digest)
         return reply
 

@@ -30,7 +30,7 @@ from imgsign.stores.manifests import Manifests
 from imgsign.stores.referrers import list_referrers
 from imgsign.stores.rewrite import Rewrite
 from imgsign.stores.uploads import has_blob, push_blob
-from imgsign.transport import Body, Request, Transport
+from imgsign.transport import Body, Reply, Request, Transport
 from imgsign.wire import quote
 
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19}|\*)", re.IGNORECASE)
@@ -105,9 +105,13 @@ class RemoteStore:
             RegistryError: nothing or not all was stored; an error after the manifest was stored says so
                 and names its digest.
         """
-        for blob in artifact.blobs:
-            push_blob(self.repository, self._transport, blob)
-        reply = self._manifests.put(artifact.manifest, tag)
+
+        def store() -> Reply:
+            for blob in artifact.blobs:
+                push_blob(self.repository, self._transport, blob)
+            return self._manifests.put(artifact.manifest, tag)
+
+        reply = self._transport.retry(store)
         subject = artifact.manifest.subject
         if subject is not None and tag is None:
             promised = _parse_digest(reply.headers.get("oci-subject", "")) == subject.digest

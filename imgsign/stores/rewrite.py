@@ -34,7 +34,7 @@ from imgsign.errors import InvalidManifest, NotFound, RegistryError, Unavailable
 from imgsign.oci import Artifact, Blob, Descriptor, Manifest
 from imgsign.reference import Digest
 from imgsign.stores import Edit
-from imgsign.stores.manifests import Manifests
+from imgsign.stores.manifests import BlobUnknown, Manifests
 from imgsign.transport import TooLate, Transient
 from imgsign.transport.retry import delay
 
@@ -56,6 +56,7 @@ SLOW_FACTOR = 4.0
 BUDGET = 60.0
 """Seconds after which a change that does not stand is given up; the transport's deadline may end it sooner."""
 
+_UNKNOWN_LIMIT = 5  # times the registry may miss a blob of what it is to store; then it really does
 _BACKOFF = 0.1  # seconds, doubled for each loss
 _BACKOFF_LIMIT = 3.0  # seconds
 
@@ -83,6 +84,7 @@ class Rewrite:
         self._slowest = 0.0
         self._losses = 0
         self._unsure = False  # whether the last PUT has not been looked at yet
+        self._unknown = 0
         self._last = "it was overwritten every time"
 
     def run(self) -> Descriptor:
@@ -156,6 +158,10 @@ class Rewrite:
             self._manifests.put(wanted.manifest, self._tag, send_before=window)
         except TooLate:
             return False  # the blobs are there now, so it will be quicker
+        except BlobUnknown:
+            self._pushed.clear()
+            self._unknown += 1
+            raise
         self._unsure = True
         if self._stored is None:
             self._stored = wanted.manifest.digest
@@ -171,7 +177,7 @@ class Rewrite:
         self._losses += 1
         self._last = failure.message
         wait = delay(failure, min(self._losses, 8))
-        if wait is None:
+        if wait is None or self._unknown == _UNKNOWN_LIMIT:
             raise Unavailable(failure.message, status=failure.status, codes=failure.codes, url=failure.url)
         self._transport.pause(wait)
 

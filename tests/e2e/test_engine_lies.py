@@ -472,6 +472,15 @@ def test_an_engine_that_falls_silent(engine: FakeEngine, store: MemoryStore, ima
     assert engine.tags == {}
 
 
+def test_a_line_without_end_is_given_up(engine: FakeEngine, store: MemoryStore, image: Manifest) -> None:
+    engine.instead["POST /images/create"] = (
+        b"HTTP/1.1 200 OK\r\nContent-Length: 9999999\r\n\r\n" + b" " * 200_000 + b"x"
+    )
+    engine.silent = True
+    with pytest.raises(DestinationError, match="bytes are more than the limit of 65536"):
+        pull_into(engine, store, image)
+
+
 def test_an_engine_that_is_not_there(store: MemoryStore, image: Manifest, tmp_path: Path) -> None:
     destination = EngineDestination(Engine("/nowhere/docker.sock"), NAME)
     with pytest.raises(DestinationError, match=r"cannot use the engine at '/nowhere/docker\.sock': no such file") as e:

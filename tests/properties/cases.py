@@ -147,6 +147,7 @@ class Tally:
             if decision.allowed:
                 labels.update(f"{feature} allowed" for feature in _features(required))
         labels.add("scope" if case.rule.scope else "default")
+        labels.update(_material(case))
         self.counts.update(labels)
 
     def share(self, label: str) -> float:
@@ -175,6 +176,26 @@ def _features(required: Requirement) -> set[str]:
             return {"signed-by", f"name:{required.name.value}", *(k for k, used in optional.items() if used)}
 
 
+def _material(case: Case) -> set[str]:
+    abouts = [about for sig in case.sigs for about in sig.abouts]
+    found = {
+        "key window": any(
+            e.not_before is not None or e.not_after is not None for es in case.anchors.values() for e in es
+        ),
+        "expiry": any(a.expires is not None for a in abouts),
+        "nameless": any(a.name is None for a in abouts),
+        "other image": any(a.image != 0 for a in abouts),
+        "two subjects": any(len(s.abouts) > 1 for s in case.sigs),
+        "stranger": any(s.key in STRANGERS for s in case.sigs),
+        "tampered": any(s.spoiled in ("signature", "payload") for s in case.sigs),
+        "bad claim": any(s.spoiled in ("critical", "statement") for s in case.sigs),
+        "attestation": any(s.spoiled == "predicate" for s in case.sigs),
+        "defect": case.defects > 0,
+        "fault": bool(case.faults),
+    }
+    return {label for label, used in found.items() if used}
+
+
 EVERY_KIND = {
     "signed-by": 0.30,
     "unsafe-accept-unsigned": 0.05,
@@ -196,6 +217,17 @@ EVERY_KIND = {
     "evidence:simple": 0.05,
     "counted:bundle": 0.05,
     "counted:simple": 0.05,
+    "key window": 0.05,
+    "expiry": 0.05,
+    "nameless": 0.05,
+    "other image": 0.05,
+    "two subjects": 0.05,
+    "stranger": 0.05,
+    "tampered": 0.05,
+    "bad claim": 0.05,
+    "attestation": 0.05,
+    "defect": 0.05,
+    "fault": 0.05,
     "ALLOW": 0.30,
     "DENY": 0.30,
 }
@@ -259,7 +291,7 @@ def requirements(draw: st.DrawFn, anchors: Anchors) -> SignedBy:
 def rule_requirements(draw: st.DrawFn, anchors: Anchors) -> tuple[Requirement, ...]:
     found: list[Requirement] = []
     for _ in range(_pick(draw, [1, 1, 2])):
-        if _chance(draw, 8):
+        if _chance(draw, 10):
             found.append(Reject())
         elif _chance(draw, 12):
             found.append(UnsafeAcceptUnsigned())
@@ -353,12 +385,12 @@ def any_signatures(draw: st.DrawFn, asked: Name | None) -> Sig:
     format = _pick(draw, FORMATS)
     abouts = [draw(subjects(asked)) for _ in range(2 if format == "bundle" and _chance(draw, 25) else 1)]
     key = _pick(draw, STRANGERS) if _chance(draw, 30) else draw(st.integers(0, 5))
-    return Sig(key, format, tuple(abouts), _spoiled(draw, format) if _chance(draw, 35) else None)
+    return Sig(key, format, tuple(abouts), _spoiled(draw, format) if _chance(draw, 50) else None)
 
 
 def _spoiled(draw: st.DrawFn, format: str) -> str:
     kinds = ["signature", "payload", "critical", "statement"]
-    return _pick(draw, [*kinds, "predicate"] if format == "bundle" else kinds)
+    return _pick(draw, [*kinds, "predicate", "predicate", "predicate"] if format == "bundle" else kinds)
 
 
 Flaw = Callable[[About, SignedBy], About]
@@ -390,8 +422,10 @@ SUBJECT_FLAWS: dict[str, Flaw] = {
 }
 """What can be wrong with one subject, each flaw exactly on its boundary."""
 
-SELDOM_POSSIBLE = frozenset(
+PREFERRED = frozenset(
     (
+        "digest",
+        "expired",
         "other tag",
         "no time",
         "too old",
@@ -402,7 +436,7 @@ SELDOM_POSSIBLE = frozenset(
         "no annotation",
     )
 )
-"""Flaws that only some requirements mind; chosen more often where they do."""
+"""Flaws chosen more often than the many ways in which a name can be wrong."""
 
 
 @st.composite
@@ -417,7 +451,7 @@ def flawed(draw: st.DrawFn, sig: Sig, required: SignedBy, anchors: Anchors, aske
                 (name, replace(sig, abouts=(flaw(sig.abouts[0], required),))) for name, flaw in SUBJECT_FLAWS.items()
             ]
             named = [(name, w) for name, w in named if not oracle.good_votes(required, anchors, asked, [w])]
-            wrong = [w for name, w in named for _ in range(4 if name in SELDOM_POSSIBLE else 1)]
+            wrong = [w for name, w in named for _ in range(4 if name in PREFERRED else 1)]
             one = _pick(draw, wrong)
             # Mix and match: what one subject lacks the other has.
             return replace(one, abouts=one.abouts + _pick(draw, wrong).abouts) if way == "mixed" else one
@@ -435,12 +469,12 @@ def flawed(draw: st.DrawFn, sig: Sig, required: SignedBy, anchors: Anchors, aske
 def signatures(draw: st.DrawFn, policy: Policy, anchors: Anchors, asked: Name | None) -> tuple[Sig, ...]:
     found: list[Sig] = []
     for required in oracle.rule_for(policy, asked).require:
-        if not isinstance(required, SignedBy) or _chance(draw, 10):
+        if not isinstance(required, SignedBy) or _chance(draw, 5):
             continue
         keys = sorted({e.key for name in required.anchors for e in anchors[name]})
         for key in draw(st.permutations(keys))[: required.threshold + (1 if _chance(draw, 20) else 0)]:
             sig = draw(fitting(required, asked, key))
-            found.append(draw(flawed(sig, required, anchors, asked)) if _chance(draw, 35) else sig)
+            found.append(draw(flawed(sig, required, anchors, asked)) if _chance(draw, 28) else sig)
             if _chance(draw, 10) and found[-1].spoiled != "predicate":
                 found.append(replace(found[-1], format=_pick(draw, FORMATS), abouts=found[-1].abouts[:1]))  # once more
     found.extend(draw(any_signatures(asked)) for _ in range(draw(st.integers(0, 3))))
@@ -465,7 +499,7 @@ def cases(draw: st.DrawFn) -> Case:
         anchors=anchors,
         sigs=draw(signatures(policy, anchors, asked)),
         defects=_pick(draw, [0, 0, 0, 1, 3]),
-        faults=draw(fault_lists()) if _chance(draw, 20) else (),
+        faults=draw(fault_lists(least=1)) if _chance(draw, 20) else (),
     )
 
 

@@ -22,7 +22,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from imgsign.errors import ContentMismatch, DestinationError, ImgsignError, InvalidManifest, Unavailable, UsageError
-from imgsign.oci import EMPTY_CONFIG, OCI_INDEX, OCI_MANIFEST, Manifest, platform_of
+from imgsign.oci import EMPTY_CONFIG, OCI_INDEX, OCI_MANIFEST, Artifact, Manifest, platform_of
 from imgsign.reference import Reference
 from imgsign.stores.archive import ArchiveDestination, parse_location
 from tests.stores.memory_store import MemoryStore, breaking, layer, sending, sha256
@@ -187,10 +187,11 @@ def test_without_a_platform_this_machine_decides(tmp_path: Path) -> None:
     assert listed["digest"] == str(image.digest)
 
 
-def test_the_index_says_what_an_image_is_for(tmp_path: Path) -> None:
-    # Configs of arm images often leave the variant out; the index has been signed as well.
+@pytest.mark.parametrize("architecture", ["arm", "amd64"])
+def test_the_index_says_what_an_image_is_for(tmp_path: Path, architecture: str) -> None:
+    # Configs of arm images often leave the variant out, and some builders write amd64 into all.
     store = MemoryStore()
-    image = store.add_image(ONE, config={"architecture": "arm"})
+    image = store.add_image(ONE, config={"architecture": architecture})
     entry = {**image.descriptor.to_json(), "platform": {"os": "linux", "architecture": "arm", "variant": "v6"}}
     raw = json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [entry]}).encode()
     write(store, store.add_manifest(raw, OCI_INDEX, "i"), tmp_path / "a.tar", platform="linux/arm/v6")
@@ -209,6 +210,13 @@ def test_without_a_platform_an_image_is_taken_whatever_it_is_for(tmp_path: Path)
     store = MemoryStore()
     write(store, store.add_image(ONE, config={"architecture": "s390x"}), tmp_path / "a.tar")
     assert (tmp_path / "a.tar").exists()
+
+
+def test_an_archive_keeps_no_signatures(tmp_path: Path) -> None:
+    destination = ArchiveDestination(tmp_path / "a.tar")
+    assert not destination.keeps_signatures
+    with pytest.raises(UsageError, match="keeps no signatures"):
+        destination.keep(Artifact(manifest=MemoryStore().add_image()), None)
 
 
 # Refusals: in each case nothing is left, and what was there stays
@@ -268,15 +276,18 @@ def test_a_registry_that_stops_answering(place: Path, threads: int) -> None:
 def test_a_layer_that_fails_stops_the_others(place: Path) -> None:
     store = MemoryStore()
     image = store.add_image(ONE, TWO, compress=False)
-    under_way, failed, pieces = threading.Event(), threading.Event(), []
+    under_way, failed, ended, pieces = threading.Event(), threading.Event(), threading.Event(), []
 
     def slow(raw: bytes, start: int) -> Iterator[bytes]:
-        under_way.set()
-        failed.wait(10)
-        for at in range(len(raw)):
-            pieces.append(at)
-            yield raw[at : at + 1]
-            threading.Event().wait(0.0005)
+        try:
+            under_way.set()
+            failed.wait(10)
+            for at in range(len(raw)):
+                threading.Event().wait(0.01)
+                pieces.append(at)
+                yield raw[at : at + 1]
+        finally:
+            ended.set()
 
     def fails(raw: bytes, start: int) -> Iterator[bytes]:
         under_way.wait(10)
@@ -286,12 +297,29 @@ def test_a_layer_that_fails_stops_the_others(place: Path) -> None:
 
     store.spoil[str(image.layers[0].digest)] = fails
     store.spoil[str(image.layers[1].digest)] = slow
-    with pytest.raises(Unavailable, match="gone"):
-        write(store, image, place, threads=2)
-    count = len(pieces)
-    assert count < len(TWO)
-    threading.Event().wait(0.01)
-    assert len(pieces) == count  # nobody goes on writing into a file that was closed
+    destination = ArchiveDestination(place, NAME)
+    with ThreadPoolExecutor(2) as pool:
+        destination.put(store, image, pool)
+        with pytest.raises(Unavailable, match="gone"):
+            destination.finish(image)
+        assert ended.is_set()  # before the file was closed: nobody writes to its number any more
+    assert 0 < len(pieces) < 100
+
+
+def test_a_layer_without_end_is_given_up(place: Path) -> None:
+    store = MemoryStore()
+    image = store.add_image(ONE)
+    sent: list[int] = []
+
+    def endless(raw: bytes, start: int) -> Iterator[bytes]:
+        while len(sent) < 10_000:
+            sent.append(1)
+            yield raw
+
+    store.spoil[str(image.layers[0].digest)] = endless
+    with pytest.raises(ContentMismatch):
+        write(store, image, place)
+    assert len(sent) == 2
 
 
 def test_a_broken_connection_is_continued_where_it_ended(tmp_path: Path) -> None:

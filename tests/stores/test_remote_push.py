@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import traceback
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from imgsign.errors import AuthenticationFailed, ContentMismatch, RegistryError,
 from imgsign.oci import EMPTY_CONFIG, MANIFEST_LIMIT, OCI_INDEX, OCI_MANIFEST, Artifact, Blob, Descriptor, Manifest
 from imgsign.reference import Digest
 from imgsign.stores.referrers import LISTED_LIMIT
-from tests.answers import Answer
+from tests.answers import Answer, error_answer
 from tests.simulator import PUSHED, Simulator, manifest_bytes
 
 HELLO = Blob.of(b"hello", PUSHED)
@@ -169,6 +170,26 @@ def test_the_put_of_a_manifest_is_tried_again() -> None:
     sim.fail("PUT .*/manifests/", 503, times=3)
     sim.store("app").push(_signature(None), tag="sig")
     assert len(sim.seen("PUT .*/manifests/")) == 4
+
+
+def test_a_blob_that_is_unknown_for_a_moment_is_looked_for_again() -> None:
+    # docker-registry 2.8.2, while others store the same blob.
+    sim = Simulator()
+    sim.respond("PUT .*/manifests/", lambda seen: error_answer(400, "MANIFEST_BLOB_UNKNOWN"), times=2)
+    sim.store("app").push(_signature(None), tag="sig")
+    assert len(sim.seen("PUT .*/manifests/")) == 3
+    assert len(sim.seen("HEAD")) == 6
+
+
+def test_a_blob_that_stays_unknown_is_an_error_with_its_code() -> None:
+    sim = Simulator()
+    with pytest.raises(Unavailable) as e:
+        sim.store("app").push(replace(_signature(None), blobs=(EMPTY_CONFIG,)), tag="sig")
+    assert str(e.value) == (
+        "registry.test answered 400 to PUT manifest sig of app "
+        f"(MANIFEST_BLOB_UNKNOWN: blob unknown: {HELLO.descriptor.digest}), tried 4 times"
+    )
+    assert e.value.codes == ("MANIFEST_BLOB_UNKNOWN",)
 
 
 def test_a_registry_that_stores_something_else_is_noticed() -> None:
@@ -386,6 +407,18 @@ def test_a_list_longer_than_is_read_is_too_large() -> None:
     sim.put_fallback("app", image.digest, list[object](entries))
     with pytest.raises(TooLarge, match="is full"):
         sim.store("app").push(_signature(image.descriptor))
+
+
+def test_a_list_with_an_entry_that_is_gone_ends_with_the_code_of_the_registry() -> None:
+    # docker-registry stores an index only with all its children; entries of others are not ours to drop.
+    sim, image = _sim(referrers_api=False)
+    sim.put_fallback("app", image.digest, [{"mediaType": "a/b", "digest": str(Digest.of(b"gone")), "size": 1}])
+    artifact = _signature(image.descriptor)
+    with pytest.raises(Unavailable) as e:
+        sim.store("app").push(artifact)
+    assert str(e.value).startswith(f"stored as {artifact.manifest.digest} but not listed under tag ")
+    assert f"(MANIFEST_BLOB_UNKNOWN: manifest unknown: {Digest.of(b'gone')})" in str(e.value)
+    assert len(sim.seen(f"PUT .*/{image.digest.tag}")) == 5
 
 
 def test_a_tag_that_must_not_be_moved_says_what_was_stored() -> None:

@@ -230,6 +230,19 @@ def test_a_read_that_fails_while_the_tag_is_being_rewritten_is_read_again() -> N
     assert scene.listed == [scene.own]
 
 
+def test_a_blob_that_is_unknown_for_a_moment_is_stored_again() -> None:
+    sim = Simulator()
+
+    def forget(seen: Seen) -> None:
+        if seen.method == "PUT" and seen.path.endswith("/sig") and len(sim.seen("PUT .*/sig$")) < 2:
+            sim.repository("app").blobs.clear()
+
+    sim.before(forget)
+    sim.store("app").rewrite("sig", _append("a"))
+    assert len(sim.seen("PUT .*/sig$")) == 3
+    assert len(sim.seen("POST")) == 3
+
+
 def test_a_registry_that_asks_to_wait_for_long_ends_it() -> None:
     scene = Scene()
     scene.sim.fail(f"PUT .*/{scene.tag}", 429, Retry_After="600")
