@@ -19,6 +19,7 @@ true, or anything about what the image does.
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -41,25 +42,40 @@ CLOCK_SKEW = timedelta(minutes=5)
 """How far a signer's clock may run ahead of ours before its time is refused as being in the future."""
 
 
+class Untried(enum.Enum):
+    """Stands for a pair that was not verified, because the limit had been reached."""
+
+    UNTRIED = "untried"
+
+
 @dataclass(slots=True)
 class Verifications:
     """Results of (candidate, key) pairs, so that none is computed twice in one decision.
 
-    May be kept over the rounds in which the evidence for one image grows.
+    May be kept over the rounds in which the evidence for one image grows. Pairs that the candidate hints
+    at have a limit of their own: a stranger's junk, gathered first or judged for another requirement, must
+    not leave nothing for a signature that says whose it is.
     """
 
     done: dict[tuple[int, str, str | None], Claim | Check | None] = field(default_factory=dict)
-    kept: list[Candidate] = field(default_factory=list)
+    kept: dict[int, Candidate] = field(default_factory=dict)
+    hinted: int = 0
+    others: int = 0
     exhausted: bool = False
 
-    def result(self, candidate: Candidate, trusted: TrustedKey) -> Claim | Check | None:
+    def result(self, candidate: Candidate, trusted: TrustedKey) -> Claim | Check | Untried | None:
         """Return a claim, a failed check (verified, but unacceptable), or ``None`` (another key's)."""
         key = (id(candidate), trusted.key.digest, trusted.hash)
         if key in self.done:
             return self.done[key]
-        if len(self.done) >= VERIFICATIONS_LIMIT:
+        is_hinted = candidate.key_hint == trusted.key.hint
+        if (self.hinted if is_hinted else self.others) >= VERIFICATIONS_LIMIT:
             self.exhausted = True
-            return None
+            return Untried.UNTRIED
+        if is_hinted:
+            self.hinted += 1
+        else:
+            self.others += 1
         found: Claim | Check | None
         try:
             found = candidate.verify(trusted)
@@ -68,7 +84,7 @@ class Verifications:
         except InvalidEnvelope as e:
             found = Check(code="bad-claim", passed=False, about=str(candidate.place), message=e.message, hint=e.hint)
         self.done[key] = found
-        self.kept.append(candidate)  # an id stays unique only while its object lives
+        self.kept[id(candidate)] = candidate  # an id stays unique only while its object lives
         return found
 
 
@@ -216,11 +232,13 @@ def _judge_candidate(
     refused: list[Check] = []
     counted = 0
     signer: str | None = None
+    untried = False
     for anchor, trusted in _hinted_first(candidate, required, trust):
         if signer not in (None, trusted.key.digest):
             continue  # a signature has one signer; the same key may stand in another anchor
         found = memo.result(candidate, trusted)
-        if found is None:
+        if found is None or found is Untried.UNTRIED:
+            untried = untried or found is not None
             continue
         signer = trusted.key.digest
         if isinstance(found, Check):
@@ -232,15 +250,19 @@ def _judge_candidate(
         else:
             counted += 1
             yield outcome
-    if counted:
-        return
-    if refused:
-        yield refused[0]
-    else:
-        keys = sum(len(trust.anchors[a].keys) for a in required.anchors)
-        plural = "the key" if keys == 1 else f"any of the {keys} keys"
-        text = f"does not verify with {plural} of anchor {', '.join(quote(a) for a in required.anchors)}"
-        yield _check("untrusted-signer", False, required, text, about=_label(candidate))
+    if not counted:
+        yield refused[0] if refused else _no_signer(candidate, required, trust, untried=untried)
+
+
+def _no_signer(candidate: Candidate, required: SignedBy, trust: TrustStore, *, untried: bool) -> Check:
+    names = ", ".join(quote(a) for a in required.anchors)
+    if untried:
+        text = f"was not tried with every key of anchor {names}: there are too many signatures"
+        return _check("not-tried", False, required, text, about=_label(candidate))
+    keys = sum(len(trust.anchors[a].keys) for a in required.anchors)
+    plural = "the key" if keys == 1 else f"any of the {keys} keys"
+    text = f"does not verify with {plural} of anchor {names}"
+    return _check("untrusted-signer", False, required, text, about=_label(candidate))
 
 
 def _judge_claim(
@@ -316,9 +338,11 @@ def name_problem(subject: Subject, required: SignedBy, asked: Reference | None) 
         )
     try:
         name = Reference.parse(subject.name)
-        wanted = remapped(asked.repository, required.remap)
     except InvalidReference:
         return ("name-invalid", f"signs {quote(subject.name)}, which is not an image name", None)
+    wanted = remapped(asked.repository, required.remap)
+    if wanted is None:
+        return ("name-mismatch", f"remap makes no repository name of {asked.repository}", "see remap in the policy")
     if name.repository != wanted or name.digest not in (None, subject.digest):
         hint = 'only name = "unsafe-any" or a remap would accept it: any name of this digest'
         return ("name-mismatch", f"signs the name {name}, asked for {wanted}", hint)
@@ -332,12 +356,16 @@ def name_problem(subject: Subject, required: SignedBy, asked: Reference | None) 
     return None
 
 
-def remapped(asked: Repository, remap: Mapping[str, str]) -> Repository:
-    """Apply the longest matching prefix of ``remap`` once, at ``/`` boundaries."""
+def remapped(asked: Repository, remap: Mapping[str, str]) -> Repository | None:
+    """Apply the longest matching prefix of ``remap`` once, at ``/`` boundaries; ``None``: no name is left."""
     text = str(asked)
     for prefix in sorted(remap, key=len, reverse=True):
         if text == prefix or text.startswith(prefix + "/"):
-            return Reference.parse(remap[prefix] + text[len(prefix) :]).repository
+            found = remap[prefix] + text[len(prefix) :]
+            try:
+                return Reference.parse(found).repository if "/" in found else None
+            except InvalidReference:
+                return None
     return asked
 
 

@@ -18,9 +18,9 @@ comes later has seen our change and keeps it. The second look is three times lat
 the registry is slow (everybody's reads and windows are longer then) at least ``SLOW_FACTOR`` times the
 slowest cycle of read and PUT seen here.
 
-What this does not prove: a PUT that hangs longer than that on its way (in a proxy, in a suspended
-process, in a token renewal) can still undo a change whose writer has gone; and a writer that does not
-play by these rules (cosign, oras) can do so at any time. Nothing stored is ever lost by that, only the
+What this does not prove: a PUT that hangs longer than that on its way (in a proxy, in a process that is
+suspended while sending) can still undo a change whose writer has gone; and a writer that does not play
+by these rules (cosign, oras) can do so at any time. Nothing stored is ever lost by that, only the
 listing; running the same command again lists it again. Where a registry has the referrers API, none of
 this is needed.
 """

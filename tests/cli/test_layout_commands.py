@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shlex
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -131,6 +133,21 @@ def test_verify_many_prints_a_line_each_and_a_summary(run: Run) -> None:
         "allowed sha256:HEX  scope (default)  accepted unsigned\n" * 2 + "2 allowed\n",
         "",
     )
+
+
+def test_references_are_read_from_standard_input(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("policy.toml").write_text('version = 1\ndefault = "unsafe-accept-unsigned"\n')
+    monkeypatch.setattr(sys, "stdin", io.StringIO("oci:image:1\n\n  oci:image:1 \n"))
+    assert run("verify - -p policy.toml")[:2] == (
+        0,
+        "allowed sha256:HEX  scope (default)  accepted unsigned\n" * 2 + "2 allowed\n",
+    )
+    monkeypatch.setattr(sys, "stdin", io.StringIO("oci:image:1\nNot/A/Reference\n"))
+    code, _, err = run("verify - -p policy.toml")
+    assert code == 2
+    assert err.startswith("error: standard input line 2: reference 'Not/A/Reference': not a repository path")
+    monkeypatch.setattr(sys, "stdin", io.StringIO(""))
+    assert run("verify - -p policy.toml") == (2, "", "error: no image reference was given\n")
 
 
 def test_denial_lists_each_signature_and_why_it_does_not_count(run: Run) -> None:
