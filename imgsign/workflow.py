@@ -172,8 +172,8 @@ def pull(
     manifest = decision.image.manifest
     if manifest is None:
         raise RuntimeError("an allowed image has a manifest")
-    destination.open()
     content = _content(target.store, manifest, destination)
+    destination.open()
     expect(sum({d.digest: d.size for m in content for d in (*_config_of(m), *m.layers)}.values()))
     for member in content:
         destination.put(target.store, member, pool)
@@ -184,14 +184,16 @@ def pull(
 
 def _content(store: Store, manifest: Manifest, destination: Destination) -> list[Manifest]:
     """What a destination takes of a judged image: of an index its choice, or all of it, children first."""
-    for _ in range(INDEX_DEPTH):
-        if not manifest.is_index:
-            return [manifest]
+    depth = 0
+    while manifest.is_index:
         chosen = destination.choose(manifest)
         if chosen is None:
             return [*(c for c, _ in children(store, manifest, skip_attestations=False)), manifest]
+        depth += 1
+        if depth > INDEX_DEPTH:
+            raise UsageError(f"index {manifest.digest} is nested deeper than {INDEX_DEPTH}")
         manifest = store.fetch(chosen.digest)
-    raise UsageError(f"index {manifest.digest} is nested deeper than {INDEX_DEPTH}")
+    return [manifest]
 
 
 def _config_of(manifest: Manifest) -> tuple[Descriptor, ...]:

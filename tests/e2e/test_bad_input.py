@@ -154,8 +154,7 @@ def test_schema_1_is_refused_with_its_reason(place: Place) -> None:
 
 def test_401_names_the_next_step(place: Place, tmp_path: Path) -> None:
     passwords = tmp_path / "htpasswd"
-    # bcrypt of "secret", made with: htpasswd -nbB user secret
-    passwords.write_text("user:$2y$05$4nhEiUJJNSZZFKc2K0yTyObEdxK.UGBLKGDUkMjhSrBGRhj8dvFlC\n")
+    passwords.write_text("nobody:$2y$05$4nhEiUJJNSZZFKc2K0yTyObEdxK.UGBLKGDUkMjhSrBGRhj8dvFlC\n")
     with parts.registry(tmp_path, htpasswd=passwords) as private:
         check("verify", f"{private.host}/app:1", "--key", place.public, code=3, says="401", hint="docker login")
 
