@@ -2,8 +2,12 @@
 
 A blob streams into a part file beside its final name, is hashed on the way, and takes its name only when
 size and digest agree. A part file that was left behind by a killed run is hashed again and continued
-where it ends. Nothing is opened through a symbolic link: a layout that somebody else made must not be
-able to point reads or writes elsewhere.
+where it ends; if that turns out wrong, all is fetched once more, from the first byte. Nothing is opened
+through a symbolic link: a layout that somebody else made must not be able to point reads or writes
+elsewhere.
+
+Named is not yet on disk: :meth:`BlobFiles.sync` sees to that for all that was written or found standing,
+since what stands may be what a killed run wrote and never synced.
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from imgsign.errors import ContentMismatch, DestinationError, NotFound, TooLarge, Unavailable
+from imgsign.errors import ContentMismatch, DestinationError, NotFound, RegistryError, TooLarge, Unavailable
 from imgsign.oci import Descriptor
 from imgsign.reference import Digest
 
@@ -29,17 +33,20 @@ Progress = Callable[[int], None]
 Fetch = Callable[[int], Iterator[bytes]]
 """Streams a blob's bytes from an offset."""
 
+_WRITERS = 64  # processes and threads that may fetch one blob at the same time
+_NOT_A_LINK = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # O_NONBLOCK: a FIFO must not hang us
+
 
 def quiet(count: int) -> None:
     """A ``Progress`` that tells nobody."""
 
 
 class BlobFiles:
-    """The ``blobs`` directory of one layout."""
+    """The ``blobs`` directory of one layout; several threads may fill different blobs."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self.written: list[Path] = []
+        self._unsynced: dict[Path, None] = {}
 
     def path(self, digest: Digest) -> Path:
         """Where a blob lies; built from a parsed digest, so it cannot lead elsewhere."""
@@ -50,10 +57,12 @@ class BlobFiles:
 
         Raises:
             NotFound: it is not there.
-            DestinationError: it is not a regular file, or a link.
+            DestinationError: it is not a regular file, or a link leads to it.
         """
+        final = self.path(digest)
+        self._refuse_links(final)
         try:
-            handle = os.open(self.path(digest), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+            handle = os.open(final, os.O_RDONLY | _NOT_A_LINK)
         except FileNotFoundError as e:
             raise NotFound(f"blob {digest} is not in the layout") from e
         if not stat.S_ISREG(os.fstat(handle).st_mode):
@@ -82,7 +91,10 @@ class BlobFiles:
         with os.fdopen(handle, "rb") as file:
             if os.fstat(file.fileno()).st_size != descriptor.size:
                 return False
-            return _hash_file(file.fileno(), descriptor.digest.algorithm).hexdigest() == descriptor.digest.hex
+            if _hash_file(file.fileno(), descriptor.digest.algorithm).hexdigest() != descriptor.digest.hex:
+                return False
+        self._unsynced[self.path(descriptor.digest)] = None
+        return True
 
     def put(self, descriptor: Descriptor, raw: bytes) -> None:
         """Write bytes that were checked already; nothing happens if they stand."""
@@ -97,99 +109,158 @@ class BlobFiles:
             RegistryError: the source failed; the part file is kept for the next run.
         """
         final = self.path(descriptor.digest)
-        self._make_parent(final)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        self._refuse_links(final)
         with _part_file(final) as (handle, part):
-            hasher = _hash_file(handle, descriptor.digest.algorithm)
-            size = os.fstat(handle).st_size
-            resumed = size > 0
-            progress(size)
-            size = self._stream(handle, hasher, size, descriptor, fetch, progress)
-            if size != descriptor.size or hasher.hexdigest() != descriptor.digest.hex:
+            try:
+                _Filling(handle, descriptor, progress).run(fetch)
+            except ContentMismatch:
                 os.unlink(part)
-                progress(-size)
-                if not resumed:
-                    raise ContentMismatch(
-                        f"blob {descriptor.digest} is not what its digest says: got {size} bytes with the digest "
-                        f"{descriptor.digest.algorithm}:{hasher.hexdigest()}, expected {descriptor.size} bytes"
-                    )
-            else:
-                os.fchmod(handle, 0o644)
-                os.replace(part, final)
-                self.written.append(final)
-                return
-        # What an earlier run left was bad, or the source changed under it: once more from the start.
-        self.fill(descriptor, fetch, progress)
+                raise
+            os.fchmod(handle, 0o644)
+            os.replace(part, final)
+        self._unsynced[final] = None
 
     def sync(self) -> None:
-        """Put everything written so far on disk: one pass, files first, then their directories."""
-        for path in self.written:
+        """Put on disk all that was written or found standing: one pass, files first, then directories."""
+        paths = list(self._unsynced)
+        for path in paths:
             sync_path(path)
-        for parent in sorted({p.parent for p in self.written}):
-            sync_path(parent)
-        self.written.clear()
+        if paths:
+            for directory in (*sorted({p.parent for p in paths}), self._directory):
+                sync_path(directory)
+        for path in paths:
+            self._unsynced.pop(path, None)
 
-    def _make_parent(self, final: Path) -> None:
-        final.parent.mkdir(parents=True, exist_ok=True)
+    def _refuse_links(self, final: Path) -> None:
         for place in (final.parent, self._directory):
             if place.is_symlink():
-                raise DestinationError(f"{str(place)!r} is a symbolic link; nothing is written through it")
+                raise DestinationError(f"{str(place)!r} is a symbolic link; nothing is read or written through it")
+        if final.is_symlink():
+            raise DestinationError(f"{str(final)!r} is a symbolic link")
 
-    def _stream(
-        self,
-        handle: int,
-        hasher: hashlib._Hash,
-        size: int,
-        descriptor: Descriptor,
-        fetch: Fetch,
-        progress: Progress,
-    ) -> int:
+
+class _Filling:
+    """One blob on its way into its part file: what is there of it, hashed, and how it goes on.
+
+    ``pieced``: it did not come in one answer from its first byte. Only then can a wrong digest be the fault
+    of something else than the content: of what a killed run left, of a source that changed in between, of
+    a server that answers Range with other bytes.
+    """
+
+    def __init__(self, handle: int, descriptor: Descriptor, progress: Progress) -> None:
+        self._handle = handle
+        self._wanted = descriptor
+        self._progress = progress
+        if os.fstat(handle).st_size > descriptor.size:  # no part of this blob, so not worth hashing
+            os.ftruncate(handle, 0)
+        self._hasher = _hash_file(handle, descriptor.digest.algorithm)
+        self._size = os.fstat(handle).st_size
+        self._pieced = self._size > 0
+        progress(self._size)
+
+    def run(self, fetch: Fetch) -> None:
+        """Bring all of the blob; what was pieced together wrongly is fetched once more.
+
+        Raises:
+            ContentMismatch: what came in one answer is not what the descriptor says.
+            RegistryError: the source failed.
+        """
+        for last in (False, True):
+            try:
+                self._stream(fetch)
+                self._check()
+                return
+            except ContentMismatch:
+                if last or not self._pieced:
+                    raise
+            except Unavailable as e:
+                if last or not self._pieced or not _is_wrong_range(e):
+                    raise
+            os.ftruncate(self._handle, 0)
+            self._progress(-self._size)
+            self._hasher = hashlib.new(self._wanted.digest.algorithm)
+            self._size, self._pieced = 0, False
+
+    def _stream(self, fetch: Fetch) -> None:
         """Append what is missing; after a broken connection go on where it ended, the hash carried on."""
         for attempt in range(ATTEMPTS):
-            begun = size
+            if self._size == self._wanted.size:
+                return
+            begun = self._size
             try:
-                if size < descriptor.size:
-                    for piece in fetch(size):
-                        size += len(piece)
-                        if size > descriptor.size:
-                            return size
-                        hasher.update(piece)
-                        _write_all(handle, piece)
-                        progress(len(piece))
-                return size
+                for piece in fetch(begun):
+                    self._append(piece)
+                return
             except Unavailable:
-                if attempt == ATTEMPTS - 1 or size == begun:
+                if attempt == ATTEMPTS - 1 or self._size == begun:
                     raise  # the transport has retried already; without progress it will not get better
-        return size
+                self._pieced = True
+
+    def _append(self, piece: bytes) -> None:
+        if self._size + len(piece) > self._wanted.size:
+            raise ContentMismatch(f"blob {self._wanted.digest} has more bytes than the {self._wanted.size} expected")
+        self._hasher.update(piece)
+        _write_all(self._handle, piece)
+        self._size += len(piece)
+        self._progress(len(piece))
+
+    def _check(self) -> None:
+        wanted, found = self._wanted.digest, self._hasher.hexdigest()
+        if self._size != self._wanted.size or found != wanted.hex:
+            raise ContentMismatch(
+                f"blob {wanted} is not what its digest says: got {self._size} bytes with the digest "
+                f"{wanted.algorithm}:{found}, expected {self._wanted.size} bytes"
+            )
+
+
+def _is_wrong_range(error: RegistryError) -> bool:
+    """Whether a server answered another range than asked for; a broken connection (``Transient``) is not that."""
+    from imgsign.transport import Transient
+
+    return error.status == 206 and not isinstance(error, Transient)
 
 
 @contextmanager
 def _part_file(final: Path) -> Iterator[tuple[int, Path]]:
-    """Open the part file of a blob for this process alone; another running pull gets one of its own."""
-    part = final.with_name(f".{final.name}.part")
-    handle = _open_part(part)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        taken = os.stat(part).st_ino != os.fstat(handle).st_ino  # finished and renamed by another just now
-    except (BlockingIOError, FileNotFoundError):
-        taken = True
-    if taken:
-        os.close(handle)
-        part = final.with_name(f".{final.name}.{os.getpid()}.part")
+    """Open and lock a part file of a blob; where another pull is writing one, this gets one of its own."""
+    for number in range(_WRITERS):
+        part = final.with_name(f".{final.name}.{number}.part" if number else f".{final.name}.part")
         handle = _open_part(part)
+        if _owns(handle, part):
+            break
+        os.close(handle)
+    else:
+        raise DestinationError(f"{_WRITERS} others are writing {str(final)!r} at this time")
     try:
         yield handle, part
     finally:
-        if os.fstat(handle).st_size == 0:
+        if os.fstat(handle).st_size == 0 and _owns(handle, part):
             with suppress(OSError):
                 os.unlink(part)
         os.close(handle)
 
 
+def _owns(handle: int, part: Path) -> bool:
+    """Take the lock of an open part file; whether that worked and the file still has its name.
+
+    Who has the lock of the file with that name may write, rename and remove it; nobody else.
+    """
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(os.fstat(handle), os.stat(part, follow_symlinks=False))
+    except (BlockingIOError, FileNotFoundError):
+        return False
+
+
 def _open_part(part: Path) -> int:
-    handle = os.open(part, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
+    if part.is_symlink():
+        raise DestinationError(f"{str(part)!r} is a symbolic link", hint="remove it")
+    handle = os.open(part, os.O_RDWR | os.O_CREAT | os.O_APPEND | _NOT_A_LINK, 0o600)
+    found = os.fstat(handle)
+    if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:  # a hard link is a way out of the layout, too
         os.close(handle)
-        raise DestinationError(f"{str(part)!r} is not a regular file")
+        raise DestinationError(f"{str(part)!r} is not a regular file of its own", hint="remove it")
     return handle
 
 

@@ -1,31 +1,28 @@
 """OCI image layouts: a directory that holds what a registry's repository holds, signatures included.
 
-Source: image-spec v1.1.1 image-layout.md; distribution-spec v1.1.1 "Referrers Tag Schema". Tags are the
-``org.opencontainers.image.ref.name`` annotations of ``index.json``. Referrers are the manifests listed
-there (with or without a tag) that name a subject, and those that an index under the fallback tag lists;
-cosign's ``.sig`` tags are tags like any other. So an image can be signed before it is pushed.
+Source: image-spec v1.1.1 image-layout.md; distribution-spec v1.1.1 "Referrers Tag Schema". Referrers are
+the manifests listed in ``index.json`` (with or without a tag) that name a subject, and those that an
+index under the fallback tag lists; cosign's ``.sig`` tags are tags like any other. So an image can be
+signed before it is pushed.
 
-``index.json`` is replaced last and in one step, after everything it reaches is on disk, under a lock: an
-interrupted pull leaves a valid layout without the new image. Refused: links and special files, an
-``index.json`` or a blob over its limit, digests that are not digests (``..`` in one is not).
+``index.json`` (:mod:`imgsign.stores.layout_index`) is replaced last and in one step, after everything it
+reaches is on disk: an interrupted pull leaves a valid layout without the new image. Refused: links and
+special files, an ``index.json`` or a blob over its limit, digests that are not digests (``..`` in one is
+not).
 
 What is read from a layout is as untrusted as what a registry sends: every manifest and blob is hashed.
 """
 
 from __future__ import annotations
 
-import fcntl
-import json
+import errno
 import os
 import re
-import stat
-import tempfile
+import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import FIRST_EXCEPTION, Executor, wait
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
-from typing import cast
 
 from imgsign.errors import (
     ContentMismatch,
@@ -36,15 +33,13 @@ from imgsign.errors import (
     Unavailable,
     UsageError,
 )
-from imgsign.oci import MANIFEST_LIMIT, MANIFEST_TYPES, OCI_INDEX, Artifact, Blob, Descriptor, Manifest
+from imgsign.oci import MANIFEST_LIMIT, MANIFEST_TYPES, Artifact, Blob, Descriptor, Manifest
 from imgsign.reference import Digest
 from imgsign.stores import Edit, Store
-from imgsign.stores.blobfiles import PIECE, BlobFiles, Progress, quiet, sync_path
-from imgsign.wire import Node, load_json, quote
+from imgsign.stores.blobfiles import PIECE, BlobFiles, Progress, quiet
+from imgsign.stores.layout_index import REF_NAME, LayoutIndex, described
+from imgsign.wire import load_json, quote
 
-REF_NAME = "org.opencontainers.image.ref.name"
-INDEX_LIMIT = 4 * 1024 * 1024  # bytes of index.json; as for any manifest
-_LAYOUT_FILE = b'{"imageLayoutVersion":"1.0.0"}'
 _ATTACHED = (".sig", ".att", ".sbom")
 # image-spec annotations.md, grammar of "org.opencontainers.image.ref.name"
 _REF = re.compile(r"[A-Za-z0-9]+(?:(?:[-._:@/+]|--)[A-Za-z0-9]+)*")
@@ -77,6 +72,7 @@ class LayoutStore:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._blobs = BlobFiles(directory / "blobs")
+        self._index = LayoutIndex(directory)
 
     def __str__(self) -> str:
         return f"{SCHEME}{self.directory}"
@@ -86,15 +82,11 @@ class LayoutStore:
     def fetch(self, what: str | Digest) -> Manifest:
         """See :class:`imgsign.stores.Store`; ``what`` is a tag of ``index.json`` or a digest."""
         with disk(self.directory):
-            listed = self._find_tag(what) if isinstance(what, str) else self._find_digest(what)
-            digest = what if listed is None else listed.digest
-            if isinstance(digest, str):
-                raise NotFound(f"{self} has no tag {quote(digest)}", hint=self._tags_hint())
-            raw = self._blobs.read(digest, limit=MANIFEST_LIMIT)
-        if Digest.of(raw, digest.algorithm) != digest:
-            raise ContentMismatch(f"manifest {digest} in {self} is not what its digest says")
-        media_type = None if listed is None else listed.media_type
-        return Manifest.parse(raw, media_type or _written_type(raw), algorithm=digest.algorithm)
+            listed = self._index.find(what)
+        digest = what if listed is None else listed.digest
+        if isinstance(digest, str):
+            raise NotFound(f"{self} has no tag {quote(digest)}", hint=self._tags_hint())
+        return self._load(digest, None if listed is None else listed.media_type)
 
     def only_image(self) -> str | Digest:
         """What ``oci:DIR`` without a tag means: the one image of the layout.
@@ -103,9 +95,15 @@ class LayoutStore:
             UsageError: there are several, or none.
         """
         with disk(self.directory):
-            images = [d for d in self._descriptors() if self._is_image(d)]
-        if len({d.digest for d in images}) == 1:
-            return images[0].annotations.get(REF_NAME) or images[0].digest
+            listed = self._index.descriptors()
+        named: dict[Digest, list[Descriptor]] = {}
+        for descriptor in listed:
+            named.setdefault(descriptor.digest, []).append(descriptor)
+        # Each manifest is read once, however often a hostile index lists it.
+        images = [group for group in named.values() if all(map(_may_be_image, group)) and not self._is_referrer(group)]
+        if len(images) == 1:
+            (group,) = images
+            return next((d.annotations[REF_NAME] for d in group if REF_NAME in d.annotations), group[0].digest)
         count = "no image" if not images else f"{len(images)} images"
         raise UsageError(f"{self} holds {count}, and no tag was given", hint=self._tags_hint())
 
@@ -130,21 +128,20 @@ class LayoutStore:
 
     def referrers(self, subject: Digest) -> Iterator[Descriptor]:
         """See :class:`imgsign.stores.Store`."""
-        seen: set[Digest] = set()
         with disk(self.directory):
-            listed = self._descriptors()
-        for descriptor in (*listed, *self._fallback(subject)):
-            if descriptor.digest in seen or descriptor.digest == subject:
+            listed = {d.digest: d for d in reversed(self._index.descriptors())}
+        fallback = {d.digest: d for d in self._fallback(subject)}
+        for descriptor in ({**fallback, **listed}).values():
+            if descriptor.digest == subject:
                 continue
-            seen.add(descriptor.digest)
             try:
-                manifest = self.fetch(descriptor.digest)
+                manifest = self._load(descriptor.digest, descriptor.media_type)
             except (NotFound, InvalidManifest, ContentMismatch, TooLarge):
-                if descriptor not in listed:
+                if descriptor.digest not in listed:
                     yield descriptor  # the fallback tag says it is one: the caller will say what is wrong with it
                 continue
             if manifest.subject is not None and manifest.subject.digest == subject:
-                yield _described(manifest)
+                yield described(manifest)
 
     def has(self, descriptor: Descriptor) -> bool:
         """See :class:`imgsign.stores.Store`."""
@@ -157,13 +154,13 @@ class LayoutStore:
         with disk(self.directory):
             self._put_artifact(artifact)
             self._blobs.sync()
-            with self._lock():
-                self._list([(artifact.manifest, tag)])
+            with self._index.lock():
+                self._index.add([(artifact.manifest, tag)])
         return artifact.manifest.descriptor
 
     def rewrite(self, tag: str, edit: Edit) -> Descriptor:
         """See :class:`imgsign.stores.Store`; the lock makes it exact."""
-        with disk(self.directory), self._lock():
+        with disk(self.directory), self._index.lock():
             try:
                 current = Artifact(manifest=self.fetch(tag))
             except NotFound:
@@ -175,7 +172,7 @@ class LayoutStore:
                 return current.manifest.descriptor
             self._put_artifact(artifact)
             self._blobs.sync()
-            self._list([(artifact.manifest, tag)])
+            self._index.add([(artifact.manifest, tag)])
             return artifact.manifest.descriptor
 
     def make(self) -> None:
@@ -184,35 +181,18 @@ class LayoutStore:
         Raises:
             DestinationError: the directory holds something else, or cannot be written.
         """
-        marker = self.directory / "oci-layout"
         with disk(self.directory):
-            if marker.exists():
-                self._read_index()
-                return
-            if self.directory.exists() and any(self.directory.iterdir()):
-                raise DestinationError(
-                    f"{str(self.directory)!r} is not empty and not an OCI layout", hint="name a new directory"
-                )
-            (self.directory / "blobs").mkdir(parents=True, exist_ok=True)
-            empty = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []}
-            _replace(self.directory / "index.json", _dump(empty))
-            _replace(marker, _LAYOUT_FILE)  # last: a directory with it is a complete layout
+            self._index.make()
 
     def put(self, source: Store, manifest: Manifest, pool: Executor | None, progress: Progress = quiet) -> None:
-        """Copy the blobs a manifest names, several at a time with a pool, then the manifest itself."""
+        """Copy the blobs a manifest names, several at a time with a pool, then the manifest itself.
+
+        Returns or raises only when nothing is under way any more; what came of a blob is kept.
+        """
         wanted = {d.digest: d for d in (*((manifest.config,) if manifest.config else ()), *manifest.layers)}
+        copies = [_Copy(self._blobs, source, d, progress) for d in wanted.values()]
         with disk(self.directory):
-            if pool is None:
-                for descriptor in wanted.values():
-                    self._copy(source, descriptor, progress)
-            else:
-                futures = [pool.submit(self._copy, source, d, progress) for d in wanted.values()]
-                try:
-                    for future in futures:
-                        future.result()
-                finally:
-                    for future in futures:
-                        future.cancel()
+            _run(copies, pool)
             self._blobs.put(manifest.descriptor, manifest.raw)
 
     def put_artifact(self, artifact: Artifact) -> None:
@@ -224,49 +204,30 @@ class LayoutStore:
         """Sync everything, then list manifests under their tags, in one step."""
         with disk(self.directory):
             self._blobs.sync()
-            with self._lock():
-                self._list(listed)
-
-    def _copy(self, source: Store, descriptor: Descriptor, progress: Progress) -> None:
-        if self._blobs.stands(descriptor):
-            progress(descriptor.size)
-        else:
-            self._blobs.fill(descriptor, partial(_stream, source, descriptor), progress)
+            with self._index.lock():
+                self._index.add(listed)
 
     def _put_artifact(self, artifact: Artifact) -> None:
         for blob in artifact.blobs:
             self._blobs.put(blob.descriptor, blob.raw)
         self._blobs.put(artifact.manifest.descriptor, artifact.manifest.raw)
 
-    # index.json
+    def _load(self, digest: Digest, media_type: str | None) -> Manifest:
+        """Read a manifest of the media type its listing gives, else of the one it names itself."""
+        with disk(self.directory):
+            raw = self._blobs.read(digest, limit=MANIFEST_LIMIT)
+        if Digest.of(raw, digest.algorithm) != digest:
+            raise ContentMismatch(f"manifest {digest} in {self} is not what its digest says")
+        return Manifest.parse(raw, media_type or _written_type(raw), algorithm=digest.algorithm)
 
-    def _descriptors(self) -> list[Descriptor]:
-        """The entries of ``index.json`` that are descriptors of manifests; anything else is skipped."""
-        found = []
-        for node in self._read_index()[1]:
-            with suppress(InvalidManifest):
-                found.append(Descriptor.parse(node))
-        return found
-
-    def _find_tag(self, tag: str) -> Descriptor | None:
-        return next((d for d in self._descriptors() if d.annotations.get(REF_NAME) == tag), None)
-
-    def _find_digest(self, digest: Digest) -> Descriptor | None:
-        return next((d for d in self._descriptors() if d.digest == digest), None)
-
-    def _is_image(self, descriptor: Descriptor) -> bool:
-        name = descriptor.annotations.get(REF_NAME, "")
-        if name.endswith(_ATTACHED) or descriptor.media_type not in MANIFEST_TYPES:
-            return False
-        if re.fullmatch(r"sha(?:256|384|512)-[a-f0-9]{64}", name):
-            return False
+    def _is_referrer(self, listed: Sequence[Descriptor]) -> bool:
         with suppress(NotFound, InvalidManifest, ContentMismatch, TooLarge):
-            return self.fetch(descriptor.digest).subject is None
-        return True
+            return self._load(listed[0].digest, listed[0].media_type).subject is not None
+        return False
 
     def _tags_hint(self) -> str | None:
         with suppress(DestinationError, OSError):
-            tags = [d.annotations[REF_NAME] for d in self._descriptors() if REF_NAME in d.annotations]
+            tags = [d.annotations[REF_NAME] for d in self._index.descriptors() if REF_NAME in d.annotations]
             shown = [t for t in tags if not t.endswith(_ATTACHED)][:8]
             return f"it has: {', '.join(map(quote, shown))}" if shown else None
         return None
@@ -278,75 +239,67 @@ class LayoutStore:
             return ()
         return index.manifests if index.is_index and index.digest != subject else ()
 
-    def _read_index(self) -> tuple[dict[str, object], list[Node]]:
-        path = self.directory / "index.json"
-        try:
-            handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-        except FileNotFoundError as e:
-            raise DestinationError(f"{str(self.directory)!r} is not an OCI layout: it has no index.json") from e
-        with os.fdopen(handle, "rb") as file:
-            if not stat.S_ISREG(os.fstat(handle).st_mode):
-                raise DestinationError(f"{str(path)!r} is not a regular file")
-            raw = file.read(INDEX_LIMIT + 1)
-        try:
-            node = load_json(raw, limit=INDEX_LIMIT, error=InvalidManifest)
-            members = node.fields(("manifests",), ("schemaVersion", "mediaType", "annotations"), closed=False)
-            entries = list(members["manifests"].items())
-        except InvalidManifest as e:
-            raise DestinationError(f"{str(path)!r} cannot be read: {e.message}") from e
-        return cast(dict[str, object], node.value), entries
 
-    def _list(self, listed: Sequence[tuple[Manifest, str | None]]) -> None:
-        """Write entries into ``index.json``: each replaces the same tag, or the same untagged manifest."""
-        index, nodes = self._read_index()
-        entries = [n.value for n in nodes]
-        for manifest, tag in listed:
-            entry = _described(manifest).to_json()
-            annotations = dict(manifest.annotations) if manifest.subject is not None else {}
-            if tag is not None:
-                annotations[REF_NAME] = tag
-            entry.pop("annotations", None)
-            if annotations:
-                entry["annotations"] = annotations
-            entries = [e for e in entries if not _gives_way(e, tag, str(manifest.digest))]
-            entries.append(entry)
-        _replace(self.directory / "index.json", _dump({**index, "manifests": entries}))
+class _Copy:
+    """One blob on its way into a layout."""
 
-    @contextmanager
-    def _lock(self) -> Iterator[None]:
-        """Hold the layout's lock while ``index.json`` is read, changed and replaced."""
-        handle = os.open(self.directory / "oci-layout", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(handle)
+    def __init__(self, blobs: BlobFiles, source: Store, wanted: Descriptor, progress: Progress) -> None:
+        self._blobs = blobs
+        self._source = source
+        self._wanted = wanted
+        self._progress = progress
+
+    def run(self, stop: threading.Event) -> None:
+        """Fetch what is missing of it.
+
+        Raises:
+            _Stopped: another copy has failed.
+        """
+
+        def pieces(start: int) -> Iterator[bytes]:
+            for piece in self._source.stream(self._wanted, start=start):
+                if stop.is_set():
+                    raise _Stopped
+                yield piece
+
+        if stop.is_set():
+            raise _Stopped
+        if self._blobs.stands(self._wanted):
+            self._progress(self._wanted.size)
+        else:
+            self._blobs.fill(self._wanted, pieces, self._progress)
 
 
-def _stream(source: Store, descriptor: Descriptor, start: int) -> Iterator[bytes]:
-    return source.stream(descriptor, start=start)
+class _Stopped(Exception):
+    """A copy was given up because another one failed, whose error is the one to raise."""
 
 
-def _described(manifest: Manifest) -> Descriptor:
-    """The descriptor a listing gives of a manifest, with its type and annotations."""
-    artifact_type = manifest.artifact_type
-    if artifact_type is None and manifest.config is not None and manifest.subject is not None:
-        artifact_type = manifest.config.media_type
-    return Descriptor(
-        media_type=manifest.descriptor.media_type,
-        digest=manifest.digest,
-        size=manifest.descriptor.size,
-        annotations=manifest.annotations,
-        artifact_type=artifact_type,
-    )
+def _run(copies: Sequence[_Copy], pool: Executor | None) -> None:
+    """Do all copies, several at a time with a pool; the first failure ends them all."""
+    stop = threading.Event()
+    if pool is None:
+        for copy in copies:
+            copy.run(stop)
+        return
+    futures = [pool.submit(copy.run, stop) for copy in copies]
+    try:
+        wait(futures, return_when=FIRST_EXCEPTION)
+    finally:
+        stop.set()
+        for future in futures:
+            future.cancel()
+        wait(futures)
+    errors = [e for e in (f.exception() for f in futures if not f.cancelled()) if e is not None]
+    if errors:
+        raise next((e for e in errors if not isinstance(e, _Stopped)), errors[0])
 
 
-def _gives_way(other: object, tag: str | None, digest: str) -> bool:
-    if not isinstance(other, dict):
+def _may_be_image(listed: Descriptor) -> bool:
+    """Whether a listing may be of an image: not of a signature or a list of referrers, by media type and tag."""
+    name = listed.annotations.get(REF_NAME, "")
+    if name.endswith(_ATTACHED) or listed.media_type not in MANIFEST_TYPES:
         return False
-    annotations = other.get("annotations")
-    name = annotations.get(REF_NAME) if isinstance(annotations, dict) else None
-    return name == tag if tag is not None else name is None and other.get("digest") == digest
+    return re.fullmatch(r"sha(?:256|384|512)-[a-f0-9]{64}", name) is None
 
 
 def _written_type(raw: bytes) -> str | None:
@@ -355,30 +308,14 @@ def _written_type(raw: bytes) -> str | None:
     return members["mediaType"].text() if "mediaType" in members else None
 
 
-def _dump(value: object) -> bytes:
-    return json.dumps(value, separators=(",", ":")).encode("utf-8")
-
-
-def _replace(path: Path, raw: bytes) -> None:
-    """Replace a small file in one step, on disk before it is visible."""
-    handle, temporary = tempfile.mkstemp(prefix=".imgsign-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(raw)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    sync_path(path.parent)
-
-
 @contextmanager
 def disk(directory: Path) -> Iterator[None]:
     """Turn an operating system error into one line that names the place."""
     try:
         yield
     except OSError as e:
-        raise DestinationError(f"cannot use {str(directory)!r}: {(e.strerror or str(e)).lower()}") from e
+        full = e.errno in (errno.ENOSPC, errno.EDQUOT)
+        raise DestinationError(
+            f"cannot use {str(directory)!r}: {(e.strerror or str(e)).lower()}",
+            hint="free some space and run the same command again" if full else None,
+        ) from e
