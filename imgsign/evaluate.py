@@ -11,7 +11,8 @@ A pure function: no input or output, no clock. For the laws it keeps see design 
 5. A fault never turns ALLOW into DENY; it makes a DENY inconclusive.
 6. Two signers with one SPKI are one signer.
 8. ``valid_until`` is the earliest time at which the checks relied on could come out differently.
-9. Each (candidate, key) pair is verified at most once, hinted keys first, up to a bound.
+9. Each (candidate, key) pair is verified at most once, hinted keys first, up to a limit: one for pairs that
+   the candidate hints at and one for the others.
 
 What ALLOW does not prove: that the keys are still in the right hands, that the times signers claim are
 true, or anything about what the image does.

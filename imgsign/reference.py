@@ -15,7 +15,7 @@ Normalisation, as docker does it: the part before the first ``/`` is a domain on
 registry (``docker.io``, where one component means ``library/…``). ``index.docker.io`` is
 ``docker.io``. Hosts are compared exactly: no case folding. A tag and a digest are both kept.
 
-Refused: upper case in the path, blanks, line breaks, a bare 64-digit hex string, names over 255
+Refused: upper case in the path, blanks, line breaks, a bare 64-digit hex string (an image ID), names over 255
 characters, digests other than sha256, sha384 and sha512 in lower case.
 """
 
@@ -144,7 +144,7 @@ class Reference:
             except InvalidDigest as e:
                 raise InvalidReference(f"reference {quote(text)}: {e.message}", hint=e.hint) from e
         name, tag = match["name"], match["tag"]
-        if _HEX64.fullmatch(name) and "/" not in name:
+        if _HEX64.fullmatch(text):
             raise InvalidReference(
                 f"{quote(text)} is an image ID or digest, not a name",
                 hint="write it as registry/repo@sha256:…",

@@ -187,11 +187,8 @@ def test_long_digest_in_a_message_is_cut_but_its_fault_is_named() -> None:
         Reference.parse("app@sha256:" + "A" * 64)
 
 
-def test_hex_name_is_refused_with_a_tag_too() -> None:
-    # Stricter than docker, which refuses 64 digits only when nothing follows them: a digest without
-    # "sha256:" is a slip of the hand, and then the name it makes is anybody's to register.
-    with pytest.raises(InvalidReference, match=r"is an image ID or digest, not a name$"):
-        Reference.parse(f"{HEX64}:latest")
+def test_hex_name_with_a_tag_is_a_name_as_docker_reads_it() -> None:
+    assert str(Reference.parse(f"{HEX64}:latest")) == f"docker.io/library/{HEX64}:latest"
 
 
 def test_upper_case_path_gets_the_hint() -> None:

@@ -35,7 +35,8 @@ from imgsign.platforms import choose, host_platform, suits
 from imgsign.reference import Digest, Reference
 from imgsign.stores import Store
 from imgsign.stores.blobfiles import ATTEMPTS, Progress, quiet
-from imgsign.stores.layout import REF_NAME, disk
+from imgsign.stores.layout import disk
+from imgsign.stores.layout_index import REF_NAME
 from imgsign.stores.replacing import replacing
 from imgsign.wire import Node, dump_json, load_json, printable, quote
 

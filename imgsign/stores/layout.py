@@ -18,10 +18,10 @@ from __future__ import annotations
 import errno
 import os
 import re
-import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Executor, wait
+from concurrent.futures import Executor
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from imgsign.errors import (
@@ -38,6 +38,7 @@ from imgsign.reference import Digest
 from imgsign.stores import Edit, Store
 from imgsign.stores.blobfiles import PIECE, BlobFiles, Progress, quiet
 from imgsign.stores.layout_index import REF_NAME, LayoutIndex, described
+from imgsign.stores.together import Stop, run_all
 from imgsign.wire import load_json, quote
 
 _ATTACHED = (".sig", ".att", ".sbom")
@@ -97,13 +98,13 @@ class LayoutStore:
         with disk(self.directory):
             listed = self._index.descriptors()
         named: dict[Digest, list[Descriptor]] = {}
-        for descriptor in listed:
+        for descriptor in filter(_may_be_image, listed):
             named.setdefault(descriptor.digest, []).append(descriptor)
         # Each manifest is read once, however often a hostile index lists it.
-        images = [group for group in named.values() if all(map(_may_be_image, group)) and not self._is_referrer(group)]
+        images = [same for same in named.values() if not self._is_referrer(same[0])]
         if len(images) == 1:
-            (group,) = images
-            return next((d.annotations[REF_NAME] for d in group if REF_NAME in d.annotations), group[0].digest)
+            (same,) = images
+            return next((d.annotations[REF_NAME] for d in same if REF_NAME in d.annotations), same[0].digest)
         count = "no image" if not images else f"{len(images)} images"
         raise UsageError(f"{self} holds {count}, and no tag was given", hint=self._tags_hint())
 
@@ -190,9 +191,8 @@ class LayoutStore:
         Returns or raises only when nothing is under way any more; what came of a blob is kept.
         """
         wanted = {d.digest: d for d in (*((manifest.config,) if manifest.config else ()), *manifest.layers)}
-        copies = [_Copy(self._blobs, source, d, progress) for d in wanted.values()]
         with disk(self.directory):
-            _run(copies, pool)
+            run_all([partial(self._copy, source, d, progress) for d in wanted.values()], pool)
             self._blobs.put(manifest.descriptor, manifest.raw)
 
     def put_artifact(self, artifact: Artifact) -> None:
@@ -207,6 +207,13 @@ class LayoutStore:
             with self._index.lock():
                 self._index.add(listed)
 
+    def _copy(self, source: Store, wanted: Descriptor, progress: Progress, stop: Stop) -> None:
+        stop.check()
+        if self._blobs.stands(wanted):
+            progress(wanted.size)
+        else:
+            self._blobs.fill(wanted, lambda start: stop.checked(source.stream(wanted, start=start)), progress)
+
     def _put_artifact(self, artifact: Artifact) -> None:
         for blob in artifact.blobs:
             self._blobs.put(blob.descriptor, blob.raw)
@@ -220,9 +227,9 @@ class LayoutStore:
             raise ContentMismatch(f"manifest {digest} in {self} is not what its digest says")
         return Manifest.parse(raw, media_type or _written_type(raw), algorithm=digest.algorithm)
 
-    def _is_referrer(self, listed: Sequence[Descriptor]) -> bool:
+    def _is_referrer(self, listed: Descriptor) -> bool:
         with suppress(NotFound, InvalidManifest, ContentMismatch, TooLarge):
-            return self._load(listed[0].digest, listed[0].media_type).subject is not None
+            return self._load(listed.digest, listed.media_type).subject is not None
         return False
 
     def _tags_hint(self) -> str | None:
@@ -238,60 +245,6 @@ class LayoutStore:
         except (NotFound, InvalidManifest, ContentMismatch, TooLarge):
             return ()
         return index.manifests if index.is_index and index.digest != subject else ()
-
-
-class _Copy:
-    """One blob on its way into a layout."""
-
-    def __init__(self, blobs: BlobFiles, source: Store, wanted: Descriptor, progress: Progress) -> None:
-        self._blobs = blobs
-        self._source = source
-        self._wanted = wanted
-        self._progress = progress
-
-    def run(self, stop: threading.Event) -> None:
-        """Fetch what is missing of it.
-
-        Raises:
-            _Stopped: another copy has failed.
-        """
-
-        def pieces(start: int) -> Iterator[bytes]:
-            for piece in self._source.stream(self._wanted, start=start):
-                if stop.is_set():
-                    raise _Stopped
-                yield piece
-
-        if stop.is_set():
-            raise _Stopped
-        if self._blobs.stands(self._wanted):
-            self._progress(self._wanted.size)
-        else:
-            self._blobs.fill(self._wanted, pieces, self._progress)
-
-
-class _Stopped(Exception):
-    """A copy was given up because another one failed, whose error is the one to raise."""
-
-
-def _run(copies: Sequence[_Copy], pool: Executor | None) -> None:
-    """Do all copies, several at a time with a pool; the first failure ends them all."""
-    stop = threading.Event()
-    if pool is None:
-        for copy in copies:
-            copy.run(stop)
-        return
-    futures = [pool.submit(copy.run, stop) for copy in copies]
-    try:
-        wait(futures, return_when=FIRST_EXCEPTION)
-    finally:
-        stop.set()
-        for future in futures:
-            future.cancel()
-        wait(futures)
-    errors = [e for e in (f.exception() for f in futures if not f.cancelled()) if e is not None]
-    if errors:
-        raise next((e for e in errors if not isinstance(e, _Stopped)), errors[0])
 
 
 def _may_be_image(listed: Descriptor) -> bool:
