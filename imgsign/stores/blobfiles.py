@@ -227,7 +227,7 @@ def _part_file(final: Path) -> Iterator[tuple[int, Path]]:
     for number in range(_WRITERS):
         part = final.with_name(f".{final.name}.{number}.part" if number else f".{final.name}.part")
         handle = _open_part(part)
-        if _owns(handle, part):
+        if owns(handle, part):
             break
         os.close(handle)
     else:
@@ -235,22 +235,10 @@ def _part_file(final: Path) -> Iterator[tuple[int, Path]]:
     try:
         yield handle, part
     finally:
-        if os.fstat(handle).st_size == 0 and _owns(handle, part):
+        if os.fstat(handle).st_size == 0 and owns(handle, part):
             with suppress(OSError):
                 os.unlink(part)
         os.close(handle)
-
-
-def _owns(handle: int, part: Path) -> bool:
-    """Take the lock of an open part file; whether that worked and the file still has its name.
-
-    Who has the lock of the file with that name may write, rename and remove it; nobody else.
-    """
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return os.path.samestat(os.fstat(handle), os.stat(part, follow_symlinks=False))
-    except (BlockingIOError, FileNotFoundError):
-        return False
 
 
 def _open_part(part: Path) -> int:
@@ -286,3 +274,15 @@ def sync_path(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def owns(handle: int, part: Path) -> bool:
+    """Take the lock of an open part file; return whether that worked and the file still has its name.
+
+    Who has the lock of the file with that name may write, rename and remove it; nobody else.
+    """
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(os.fstat(handle), os.stat(part, follow_symlinks=False))
+    except (BlockingIOError, FileNotFoundError):
+        return False

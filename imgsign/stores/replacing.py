@@ -7,14 +7,13 @@ after its content was hashed. Whoever holds the lock of the part file owns its n
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from imgsign.errors import DestinationError
-from imgsign.stores.blobfiles import sync_path
+from imgsign.stores.blobfiles import owns, sync_path
 
 _NOT_A_LINK = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
@@ -49,7 +48,7 @@ def _claim(part: Path) -> int:
     with suppress(FileNotFoundError):
         left = os.open(part, os.O_RDWR | _NOT_A_LINK)
         try:
-            if not _owns(left, part):
+            if not owns(left, part):
                 raise busy
             part.unlink()
         finally:
@@ -58,16 +57,7 @@ def _claim(part: Path) -> int:
         handle = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | _NOT_A_LINK, 0o666)
     except FileExistsError as e:
         raise busy from e
-    if not _owns(handle, part):
+    if not owns(handle, part):
         os.close(handle)
         raise busy
     return handle
-
-
-def _owns(handle: int, part: Path) -> bool:
-    """Take the lock of an open file; whether that worked and the file still has its name."""
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return os.path.samestat(os.fstat(handle), os.stat(part, follow_symlinks=False))
-    except (BlockingIOError, FileNotFoundError):
-        return False
