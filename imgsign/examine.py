@@ -21,7 +21,7 @@ NODES_LIMIT = 2000  # nodes of one tree
 
 _BUNDLE = "application/vnd.dev.sigstore.bundle"
 _PREDICATE = "dev.sigstore.bundle.predicateType"
-_TAGS = {".sig": "signatures, cosign tag", ".att": "attestations, cosign tag", ".sbom": "SBOM, cosign tag (unsigned)"}
+_TAGS = {".sig": "signature", ".att": "attestation", ".sbom": "SBOM"}  # cosign's tags; an SBOM's is never signed
 _KINDS = (
     ("application/vnd.cncf.notary.signature", "notation signature"),
     ("application/spdx", "SBOM (SPDX)"),
@@ -107,8 +107,9 @@ def _referrer_nodes(store: Store, subject: Digest, depth: int, budget: _Budget) 
 
 
 def _tag_nodes(store: Store, image: Digest) -> Iterable[Node]:
-    for suffix, kind in _TAGS.items():
+    for suffix, word in _TAGS.items():
         tag = f"{image.tag}{suffix}"
+        kind = f"{word}, cosign tag"
         try:
             manifest = store.fetch(tag)
         except NotFound:
@@ -118,7 +119,7 @@ def _tag_nodes(store: Store, image: Digest) -> Iterable[Node]:
             continue
         count = len(manifest.layers)
         yield Node(
-            kind=f"{count} {kind}" if suffix != ".sbom" else kind,
+            kind=f"{count} {word}{'' if count == 1 else 's'}, cosign tag",
             where=tag,
             digest=manifest.digest,
             size=manifest.descriptor.size,

