@@ -1,8 +1,6 @@
 """``python -m imgsign``."""
 
-import sys
-
-from imgsign.cli import main
+from imgsign.cli import run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

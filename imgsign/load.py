@@ -14,15 +14,17 @@ import shlex
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from imgsign.errors import DestinationError, InvalidKey, InvalidPolicy, SignerError
 from imgsign.keys import PublicKey
-from imgsign.policy.model import KeySource, Policy
-from imgsign.policy.parse import POLICY_LIMIT, parse_policy
 from imgsign.signers import split_spec
 from imgsign.signers.disk import Source, read_file, read_path, read_variable
 from imgsign.trust import Anchor, Keys, TrustedKey, TrustStore
 from imgsign.wire import load_json, load_toml, quote
+
+if TYPE_CHECKING:
+    from imgsign.policy.model import KeySource, Policy
 
 __all__ = ["load_policy", "load_public_key", "parse_public_key", "read_file", "read_key"]
 
@@ -85,6 +87,8 @@ def load_policy(path: Path, *, environ: Mapping[str, str]) -> tuple[Policy, Trus
         DestinationError: the policy file cannot be read.
         InvalidPolicy: the policy, a key of it (with its path), or a key in two anchors of one rule.
     """
+    from imgsign.policy.parse import POLICY_LIMIT, parse_policy  # a single --key does without
+
     raw = read_file(path, limit=POLICY_LIMIT)
     try:
         if path.suffix == ".json":

@@ -19,8 +19,6 @@ import binascii
 import json
 import math
 import re
-import tomllib
-import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -193,6 +191,8 @@ def load_toml(raw: bytes, *, limit: int) -> Node:
     Raises:
         InvalidPolicy: if it is not TOML, not UTF-8 or longer than ``limit`` bytes.
     """
+    import tomllib  # only a policy needs it, and a cold command waits for every import
+
     if len(raw) > limit:
         raise InvalidPolicy(f"{len(raw)} bytes are more than the limit of {limit}")
     try:
@@ -285,6 +285,8 @@ def printable(text: str, *, limit: int = 1024) -> str:
     if cut.isascii() and cut.isprintable():
         safe = cut
     else:
+        import unicodedata
+
         safe = "".join(
             c if c == " " or (c.isprintable() and unicodedata.category(c)[0] != "C") else _escape(c) for c in cut
         )

@@ -109,12 +109,13 @@ def read_targets(texts: Sequence[str], locate: Locate, identity: str | None) -> 
 def parse_target(text: str, locate: Locate, identity: str | None = None) -> Target:
     """Parse one typed reference, or ``oci:DIR[:TAG]`` with the name that ``--identity`` gives it."""
     from imgsign.resolve import Target, target_of
-    from imgsign.stores.layout import SCHEME, LayoutStore, parse_location
 
-    if not text.startswith(SCHEME):
+    if not text.startswith("oci:"):
         if identity is not None:
             raise UsageError("--identity goes with oci:DIR; a registry reference is its own name")
         return target_of(parse_reference(text), locate)
+    from imgsign.stores.layout import LayoutStore, parse_location  # not before it is needed: a cold command waits
+
     directory, tag = parse_location(text)
     store = LayoutStore(directory)
     name = None if identity is None else parse_reference(identity).tag_or_latest()

@@ -100,17 +100,13 @@ class Body:
         self._raw.close()
 
     def pieces(self, limit: int) -> Iterator[bytes]:
-        """Yield the body in pieces of :data:`PIECE` bytes, the last one shorter, ``limit`` bytes at most.
+        """Yield the body as it comes, in pieces of at most :data:`PIECE` bytes, ``limit`` bytes in all.
 
         Raises:
             Transient: if the connection breaks, the body is shorter than declared, or trickles.
         """
-        while limit:
-            piece = self._gather(min(PIECE, limit))
-            if piece:
-                yield piece
-            if len(piece) < PIECE:
-                return
+        while limit and (piece := self._receive(min(PIECE, limit))):
+            yield piece
             limit -= len(piece)
 
     def read(self, limit: int) -> bytes:

@@ -81,10 +81,10 @@ def _write_layer(file: Path, name: str, size: int) -> str:
     return f"sha256:{out.hasher.hexdigest()}"
 
 
-def _push_blob(host: str, path: str, stream: BinaryIO) -> dict[str, object]:
+def _push_blob(host: str, path: str, stream: io.BufferedReader | io.BytesIO) -> dict[str, object]:
     """Store a blob in one upload; returns digest and size."""
     digest = f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}"
-    size = stream.tell()
+    size = stream.seek(0, os.SEEK_END)
     stream.seek(0)
     location = urlsplit(_ask(host, "POST", f"/v2/{path}/blobs/uploads/", b"", ""))
     target = f"{location.path}?{location.query}{'&' if location.query else ''}digest={digest}"

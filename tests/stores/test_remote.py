@@ -355,7 +355,7 @@ def test_stream_that_breaks_off_is_unavailable_and_not_resumed() -> None:
     got: list[bytes] = []
     with pytest.raises(Unavailable, match=r"^registry\.test ended its answer early$"):
         _collect(got, sim.store("app").stream(descriptor))
-    assert [len(p) for p in got] == [MIB]
+    assert [len(p) for p in got] == [MIB, 5]
     assert len(sim.requests_seen) == 1
 
 
