@@ -5,6 +5,9 @@ with 500 other referrers costs no more than its good one. What is wrong with one
 large, another digest, bad JSON) is a ``Defect`` of that candidate; what failed on the way (transport,
 401, 403, 429, 5xx, deadline, a passed cap) is a ``Fault``: never "there is nothing".
 
+A store with mirrors is several sources (:func:`imgsign.stores.sources`): the mirrors' evidence comes first,
+the registry's after it, so that who stops at ALLOW never asks the registry for what a mirror had.
+
 Requests per image on a quiet repository: one listing or fallback tag (both until the host is known to
 have no referrers API), one ``.sig`` tag, and per signature a manifest and a blob.
 """
@@ -22,7 +25,7 @@ from imgsign.decision import Evidence, Fault
 from imgsign.errors import ContentMismatch, ImgsignError, Malformed, NotFound, RegistryError, TooLarge
 from imgsign.oci import Artifact, Blob, Descriptor, Manifest
 from imgsign.reference import Digest
-from imgsign.stores import Store
+from imgsign.stores import Store, sources
 
 T = TypeVar("T")
 
@@ -51,6 +54,7 @@ class _Pile:
     defects: list[Defect] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     bytes_left: int = 0
+    opened: set[Digest] = field(default_factory=set)
 
     def evidence(self) -> Evidence:
         return Evidence(
@@ -79,10 +83,22 @@ def gather(
     """
     limits = limits or Limits()
     formats = tuple(formats)
-    pile = _Pile(bytes_left=limits.total)
+    pile = _Pile()
+    for source in sources(store):
+        # Each source has limits of its own: what a mirror piles up must not crowd out the registry.
+        pile.bytes_left = limits.total
+        yield from _gather_from(source, image, formats, limits, pool, pile)
+
+
+def _gather_from(
+    store: Store, image: Digest, formats: tuple[Format, ...], limits: Limits, pool: Executor | None, pile: _Pile
+) -> Iterator[Evidence]:
+    """Add what one source has to the pile, in rounds; what another one had already is not read again."""
     places = tuple({p: None for f in formats for p in f.places(image)})
     tags = [p for p in places if isinstance(p, Tag)]
-    jobs: list[Callable[[], _Opened | Fault | None]] = [partial(_open, store, p, formats, limits) for p in tags]
+    jobs: list[Callable[[], _Opened | Fault | None]] = [
+        partial(_open, store, p, formats, limits, frozenset(pile.opened)) for p in tags
+    ]
     listing: list[Descriptor] = []
     if any(isinstance(p, Referrers) for p in places):
         jobs.append(partial(_list, store, image, limits, listing))
@@ -91,7 +107,8 @@ def gather(
             pile.faults.append(result)
         elif isinstance(result, _Opened):
             _add(pile, result, formats, image)
-    waiting = sorted(listing, key=lambda d: not any(f.likely(d) for f in formats))
+    new = [d for d in listing if d.digest not in pile.opened]
+    waiting = sorted(new, key=lambda d: not any(f.likely(d) for f in formats))
     size = _FIRST_ROUND
     while True:
         batch, waiting = waiting[:size], waiting[size:]
@@ -126,8 +143,10 @@ def _list(store: Store, image: Digest, limits: Limits, found: list[Descriptor]) 
     return None
 
 
-def _open(store: Store, place: Place, formats: Sequence[Format], limits: Limits) -> _Opened:
-    """Fetch the artifact at a place and those of its blobs that some format wants."""
+def _open(
+    store: Store, place: Place, formats: Sequence[Format], limits: Limits, known: frozenset[Digest] = frozenset()
+) -> _Opened:
+    """Fetch the artifact at a place, unless it is a known one, and those of its blobs that some format wants."""
     try:
         manifest = store.fetch(_what(place))
     except NotFound as e:
@@ -138,6 +157,8 @@ def _open(store: Store, place: Place, formats: Sequence[Format], limits: Limits)
         return _Opened(place=place, defect=Defect(place=place, code=_code(e), reason=e.message))
     except RegistryError as e:
         return _Opened(place=place, faults=(Fault(about=str(place), message=e.message, hint=e.hint),))
+    if manifest.digest in known:
+        return _Opened(place=place)
     return _open_blobs(store, place, manifest, formats, limits)
 
 
@@ -174,6 +195,8 @@ def _add(pile: _Pile, opened: _Opened, formats: Sequence[Format], image: Digest)
         pile.defects.append(opened.defect)
     if opened.artifact is None:
         return
+    if not opened.artifact.missing and not opened.faults:
+        pile.opened.add(opened.artifact.manifest.digest)
     pile.bytes_left -= sum(len(b.raw) for b in opened.artifact.blobs)
     if pile.bytes_left < 0:
         pile.faults.append(Fault(about=str(opened.place), message="signatures are over the limit of bytes; not read"))

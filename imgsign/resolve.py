@@ -6,13 +6,13 @@ Shared by :mod:`imgsign.workflow` and :mod:`imgsign.signing`.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from imgsign.errors import UsageError
 from imgsign.oci import Descriptor, Manifest
 from imgsign.reference import Digest, Reference
-from imgsign.stores import Locate, Store
+from imgsign.stores import Locate, Store, registry_of
 
 INDEX_DEPTH = 3  # index in index in index: deeper ones do not occur
 INDEX_CHILDREN = 256  # manifests reachable from one index
@@ -44,6 +44,12 @@ def target_of(reference: Reference | Target, locate: Locate) -> Target:
     named = reference.tag_or_latest()
     what = named.digest if named.digest is not None else named.tag or "latest"
     return Target(name=named, store=locate(named.repository), what=what, place=str(named.repository))
+
+
+def written_target_of(reference: Reference | Target, locate: Locate) -> Target:
+    """Find the target of a reference that is to be signed: at its registry alone, since a mirror may lag."""
+    target = target_of(reference, locate)
+    return replace(target, store=registry_of(target.store))
 
 
 def children(store: Store, index: Manifest, *, skip_attestations: bool) -> Iterator[tuple[Manifest, Descriptor]]:

@@ -40,7 +40,7 @@ from imgsign.intoto import COSIGN_SIGN
 from imgsign.keys import PublicKey
 from imgsign.oci import Artifact, Descriptor, Manifest, Platform
 from imgsign.reference import Digest, Reference
-from imgsign.resolve import Target, children, default_locate, target_of, wall_clock
+from imgsign.resolve import Target, children, default_locate, wall_clock, written_target_of
 from imgsign.signers import Signer
 from imgsign.stores import Locate
 from imgsign.trust import TrustedKey
@@ -147,7 +147,7 @@ def sign(
     formats = tuple(FORMATS[name] for name in options.formats)
     # (1) Resolve every name to the digest of bytes hashed here.
     items: list[_Item] = []
-    for manifest, names, places in _resolve([target_of(r, locate) for r in references], options):
+    for manifest, names, places in _resolve([written_target_of(r, locate) for r in references], options):
         items.extend(_items(manifest, names, places, options))
     # (2) See what stands already; draft what is missing.
     work: list[_Work] = []
@@ -185,7 +185,7 @@ def export(
     """
     options = options or SignOptions()
     _check_options(options)
-    target = target_of(reference, locate or default_locate())
+    target = written_target_of(reference, locate or default_locate())
     now = (now or wall_clock()).replace(microsecond=0)
     drafts: list[Unsigned] = []
     for manifest, names, places in _resolve([target], options):
@@ -215,7 +215,7 @@ def attach(
         InvalidEnvelope: the message is none of imgsign's, or about another image.
         UntrustedSigner: the signature is not of this key over this message.
     """
-    target = target_of(reference, locate or default_locate())
+    target = written_target_of(reference, locate or default_locate())
     image = target.store.fetch(target.what).descriptor
     key.verify(signature, message)
     format = FORMATS["bundle" if message.startswith(b"DSSEv1 ") else "simple"]

@@ -22,7 +22,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import requests
 from requests.adapters import BaseAdapter
@@ -60,7 +60,9 @@ class Simulator(BaseAdapter):
 
     Public knobs: ``referrers_api``, ``page_size`` (referrers a page), ``lag`` (listings answered empty),
     ``oci_subject`` (whether PUT claims to list; ``True`` without the API is a lie), ``latency`` (seconds
-    a request takes), ``endless_pages``, ``tag_is_digest`` (GitLab's reading of fallback tags).
+    a request takes), ``endless_pages``, ``tag_is_digest`` (GitLab's reading of fallback tags). Of
+    the token server: ``identity_tokens`` it takes, ``gives_identity`` (the one it gives to whoever logs in),
+    ``refuses_post`` (its status for every POST).
     """
 
     def __init__(self, host: str = "registry.test", *, referrers_api: bool = True) -> None:
@@ -80,6 +82,9 @@ class Simulator(BaseAdapter):
         self.content: dict[str, Content] = {}
         self.tokens: dict[str, set[str]] = {}
         self.token_lifetime = 300
+        self.identity_tokens: set[str] = set()
+        self.gives_identity: str | None = None
+        self.refuses_post: int | None = None
         self._sites: dict[str, Respond] = {}
         self._faults: list[Fault] = []
         self._before: list[Callable[[Seen], None]] = []
@@ -175,6 +180,10 @@ class Simulator(BaseAdapter):
         """Change what the registry answers."""
         self._faults.append(Fault(re.compile(pattern), times, lambda seen, normally: change(normally(seen))))
 
+    def wrap(self, pattern: str, respond: Callable[[Seen, Respond], Answer]) -> None:
+        """Answer in place of the registry, which may be asked what it would say."""
+        self._faults.append(Fault(re.compile(pattern), None, respond))
+
     def disconnect(self, pattern: str, *, times: int | None = 1, error: Exception | None = None) -> None:
         """Raise what the adapter raises when a connection breaks before an answer."""
 
@@ -250,23 +259,36 @@ class Simulator(BaseAdapter):
 
         def authorize(seen: Seen, name: str) -> Answer | None:
             action = "pull" if seen.method in ("GET", "HEAD") else "pull,push"
-            granted = self.tokens.get((seen.authorization or "").removeprefix("Bearer "), set())
+            bearer = (seen.authorization or "").removeprefix("Bearer ")
+            granted = self.tokens.get(bearer, set())
+            if not name and bearer in self.tokens:  # /v2/ belongs to no repository
+                return None
             if {f"repository:{name}:{action}", f"repository:{name}:pull,push"} & granted:
                 return None
-            scope = f'Bearer realm="{realm}",service="{self.host}",scope="repository:{name}:{action}"'
+            scope = f'Bearer realm="{realm}",service="{self.host}"'
+            scope += f',scope="repository:{name}:{action}"' if name else ""
             refused = error_answer(401, "UNAUTHORIZED", "authentication required")
             return refused.with_header("WWW-Authenticate", scope)
 
         self._authorize = authorize
 
     def _give_token(self, seen: Seen, users: Mapping[str, str] | None) -> Answer:
-        if users is not None:
+        form = parse_qs(seen.body.decode())
+        if seen.method == "POST":
+            if self.refuses_post is not None:
+                return error_answer(self.refuses_post, "UNSUPPORTED", "no POST here")
+            if form.get("refresh_token", [""])[0] not in self.identity_tokens:
+                return error_answer(401, "UNAUTHORIZED", "invalid refresh token")
+        elif users is not None:
             pairs = (f"{user}:{password}".encode() for user, password in users.items())
             if seen.authorization not in {f"Basic {base64.b64encode(p).decode()}" for p in pairs}:
                 return error_answer(401, "UNAUTHORIZED", "incorrect username or password")
         token = f"token-{len(self.tokens) + 1}"
-        self.tokens[token] = set(seen.query["scope"])
-        return json_answer({"token": token, "expires_in": self.token_lifetime})
+        scopes = form.get("scope", [""])[0].split() if seen.method == "POST" else seen.query.get("scope", [])
+        self.tokens[token] = set(scopes)
+        field = "access_token" if seen.method == "POST" else "token"
+        given = {"refresh_token": self.gives_identity} if "offline_token" in seen.query else {}
+        return json_answer({field: token, "expires_in": self.token_lifetime, **given})
 
     # Answering
 
@@ -418,6 +440,7 @@ class Simulator(BaseAdapter):
 
 _NAME = r"/v2/(?P<name>.+)"
 _ROUTES: tuple[tuple[str, Callable[..., Answer]], ...] = (
+    (r"/v2/(?P<name>)", lambda sim, seen, name: Answer()),
     (rf"{_NAME}/manifests/(?P<what>[^/]+)", Simulator._manifest),
     (rf"{_NAME}/blobs/uploads/", Simulator._start_upload),
     (rf"{_NAME}/blobs/uploads/(?P<number>[0-9]+)", Simulator._upload),

@@ -34,12 +34,17 @@ COMMANDS = {
     "tree": "Show what is attached to an image.",
     "inspect": "Show what each signature of an image says.",
     "attach": "Attach a signature that was made elsewhere.",
+    "login": "Log in to a registry.",
+    "logout": "Log out of a registry.",
+    "doctor": "Show how an image's registry is reached, and what is wrong.",
     "policy": "Write key policies.",
     "completion": "Print a completion script for a shell.",
     "demo": "Play the main job and four attacks on it, without a registry.",
     "key": "Make, show and convert keys.",
 }
 """Every command with the line that ``imgsign --help`` shows; each is the module of its name."""
+
+_SHOWN = 4096  # characters of an error's message or hint that are printed
 
 COMPLETE_VARIABLE = "_IMGSIGN_COMPLETE"
 """Set by the shell's completion function; see ``imgsign completion``."""
@@ -186,9 +191,12 @@ def exit_code(error: BaseException) -> int:
 
 
 def _fail(message: str, hint: str | None, code: int) -> int:
-    print(f"error: {message}", file=sys.stderr)
+    from imgsign.wire import printable
+
+    # Messages are safe to print where they are made; this net is for the one that is not.
+    print(f"error: {printable(message, limit=_SHOWN)}", file=sys.stderr)
     if hint is not None:
-        print(f"hint: {hint}", file=sys.stderr)
+        print(f"hint: {printable(hint, limit=_SHOWN)}", file=sys.stderr)
     return code
 
 
@@ -200,7 +208,9 @@ def _lower_first(text: str) -> str:
 def _internal(error: Exception) -> int:
     import traceback
 
-    print(f"internal error: {type(error).__name__}: {error}", file=sys.stderr)
+    from imgsign.wire import printable
+
+    print(f"internal error: {type(error).__name__}: {printable(str(error), limit=_SHOWN)}", file=sys.stderr)
     if os.environ.get("IMGSIGN_TRACEBACK"):
         traceback.print_exception(error)
     else:

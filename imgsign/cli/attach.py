@@ -9,7 +9,18 @@ from typing import Annotated
 
 import typer
 
-from imgsign.cli.options import Identity, InsecureHttp, Output, check_output, parse_target, registries
+from imgsign.cli.options import (
+    TIMEOUT,
+    CertificateAuthority,
+    Identity,
+    InsecureHttp,
+    Output,
+    Timeout,
+    TrustedRealm,
+    check_output,
+    parse_target,
+    registries,
+)
 from imgsign.errors import Malformed, UsageError
 from imgsign.wire import b64decode, quote
 
@@ -37,6 +48,9 @@ def command(
     output: Output = "text",
     identity: Identity = None,
     insecure_http: InsecureHttp = None,
+    trusted_realm: TrustedRealm = None,
+    ca: CertificateAuthority = None,
+    timeout: Timeout = TIMEOUT,
 ) -> int:
     """Attach a signature that was made elsewhere: by an air-gapped HSM, in a ceremony.
 
@@ -54,7 +68,7 @@ def command(
     public = load_public_key(key, environ=os.environ, base=None)
     made = _signature(read_file(Path(signature), limit=_FILE_LIMIT), signature)
     message = read_file(Path(payload), limit=_PAYLOAD_LIMIT)
-    target = parse_target(ref, registries(insecure_http), identity)
+    target = parse_target(ref, registries(insecure_http, timeout, trusted_realm, ca=ca), identity)
     with ThreadPoolExecutor(max_workers=THREADS) as pool:
         result = attach(target, message, made, public, pool=pool)
     if as_json:

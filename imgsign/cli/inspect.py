@@ -12,9 +12,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imgsign.cli.options import (
+    TIMEOUT,
+    CertificateAuthority,
     Identity,
     InsecureHttp,
+    Mirror,
     Output,
+    Timeout,
+    TrustedRealm,
     check_output,
     choose_policy,
     parse_target,
@@ -49,6 +54,10 @@ def command(
     output: Output = "text",
     identity: Identity = None,
     insecure_http: InsecureHttp = None,
+    trusted_realm: TrustedRealm = None,
+    mirror: Mirror = None,
+    ca: CertificateAuthority = None,
+    timeout: Timeout = TIMEOUT,
 ) -> int:
     """Show each signature of an image: where it lies, what it says, and whether anybody vouches for it.
 
@@ -59,7 +68,7 @@ def command(
     from imgsign.workflow import gather_all, judge_evidence
 
     as_json = check_output(output)
-    target = parse_target(ref, registries(insecure_http), identity)
+    target = parse_target(ref, registries(insecure_http, timeout, trusted_realm, mirror=mirror, ca=ca), identity)
     with ThreadPoolExecutor(max_workers=THREADS) as pool:
         manifest, evidence = gather_all(target, pool=pool)
     decision = None

@@ -1,21 +1,22 @@
 """Options that several commands share, and what they turn into.
 
 Every option with a harmless value may come from an ``IMGSIGN_*`` variable; nothing that weakens a
-verdict (``--insecure-http``, ``--name unsafe-any``) may.
+verdict or where secrets go (``--insecure-http``, ``--trusted-realm``, ``--name unsafe-any``) may.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imgsign.errors import InvalidReference, UsageError
+from imgsign.errors import InvalidReference, Malformed, UsageError
 from imgsign.reference import DOCKER_HUB, Reference
-from imgsign.wire import quote
+from imgsign.wire import parse_duration, quote
 
 if TYPE_CHECKING:
     from imgsign.policy.model import Policy
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 SYSTEM_POLICY = "/etc/imgsign/policy.toml"
 LINES_LIMIT = 100_000  # references on standard input
 LINE_LIMIT = 4096  # characters of one of them
+TIMEOUT = "5m"  # a pipeline step that waits longer has long been given up by whoever watches it
+PULL_TIMEOUT = "1h"  # 20 GB at 50 Mbit/s; an interrupted pull into a layout goes on where it ended
 
 References = Annotated[
     list[str],
@@ -54,6 +57,43 @@ InsecureHttp = Annotated[
         metavar="HOST[:PORT]",
         help="Speak plain http to this registry. Loopback hosts need no flag. Repeatable.",
         show_default=False,
+    ),
+]
+TrustedRealm = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--trusted-realm",
+        metavar="HOST[:PORT]",
+        help="Show credentials to this token server although it is not of the registry's domain. Repeatable.",
+        show_default=False,
+    ),
+]
+Mirror = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--mirror",
+        metavar="[HOST[/PATH]=]MIRROR[/PATH]",
+        help="Look for content and signatures here first; HOST is any registry if left out. Tags are still resolved "
+        "at the registry. In place of the mirrors in this machine's configuration. Repeatable.",
+        show_default=False,
+    ),
+]
+CertificateAuthority = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--ca",
+        metavar="FILE",
+        help="PEM file of certificate authorities to trust for registries, in addition to the usual ones. Repeatable.",
+        show_default=False,
+    ),
+]
+Timeout = Annotated[
+    str,
+    typer.Option(
+        "--timeout",
+        metavar="DURATION",
+        envvar="IMGSIGN_TIMEOUT",
+        help="Give up on registries after this long in all, retries included: 30s, 5m, 1h.",
     ),
 ]
 Identity = Annotated[
@@ -122,11 +162,41 @@ def parse_target(text: str, locate: Locate, identity: str | None = None) -> Targ
     return Target(name=name, store=store, what=tag or store.only_image(), place=str(store))
 
 
-def registries(insecure_http: Sequence[str] | None) -> Registries:
-    """Find registries by this process's environment."""
+def registries(
+    insecure_http: Sequence[str] | None,
+    timeout: str,
+    trusted_realm: Sequence[str] | None = None,
+    *,
+    mirror: Sequence[str] | None = None,
+    ca: Sequence[str] | None = None,
+) -> Registries:
+    """Find registries by this process's environment; ``timeout`` bounds all requests of the command, from now."""
     from imgsign.stores.locate import Registries
+    from imgsign.transport.places import MirrorOption
 
-    return Registries(os.environ, insecure_http=frozenset(insecure_http or ()))
+    for text in mirror or ():
+        try:
+            MirrorOption.parse(text)
+        except Malformed as e:
+            raise UsageError(e.message, hint=e.hint) from e
+    deadline = parse_deadline(timeout)
+    return Registries(
+        os.environ,
+        insecure_http=frozenset(insecure_http or ()),
+        trusted_realms=frozenset(trusted_realm or ()),
+        deadline=deadline,
+        mirrors=tuple(mirror or ()),
+        ca=tuple(ca or ()),
+        note=lambda text: print(f"note: {text}", file=sys.stderr),
+    )
+
+
+def parse_deadline(timeout: str) -> float:
+    """Turn ``--timeout`` into a time of ``time.monotonic``."""
+    try:
+        return time.monotonic() + parse_duration(timeout).total_seconds()
+    except Malformed as e:
+        raise UsageError(f"--timeout: {e.message}", hint="a number and a unit: 30s, 5m, 1h") from e
 
 
 def choose_policy(policy: str | None, keys: Sequence[str] | None, name: str) -> tuple[Policy, TrustStore]:

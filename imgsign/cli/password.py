@@ -89,6 +89,44 @@ def ask_changed_password(what: str, *, old: bytes | None) -> bytes:
     )
 
 
+def ask_user(registry: str) -> str:
+    """Get the user name for a registry from a person at a terminal.
+
+    Raises:
+        UsageError: if there is none, or nothing is typed.
+    """
+    if not _interactive():
+        raise UsageError(f"no user name was given for {registry}", hint="--username USER")
+    print(f"user name for {registry}: ", end="", file=sys.stderr, flush=True)
+    typed = sys.stdin.readline(LINE_LIMIT).strip()
+    if not typed:
+        raise UsageError(f"no user name was given for {registry}", hint="--username USER")
+    return typed
+
+
+def ask_login_password(registry: str, *, from_stdin: bool = False) -> str:
+    """Get the password for a registry: one line of standard input if the flag says so, else a prompt.
+
+    No variable is read: ``IMGSIGN_PASSWORD`` is that of a key, and must not reach a registry.
+
+    Raises:
+        SignerError: if standard input has none.
+        UsageError: if there is none, or it is empty.
+    """
+    if from_stdin and not _is_terminal(sys.stdin):
+        raw = _read_line()
+    elif _interactive():
+        raw = _prompt(f"password for {registry}: ", hint="use --password-stdin")
+    else:
+        raise UsageError(f"no password was given for {registry}", hint="use --password-stdin")
+    if not raw:
+        raise UsageError(f"the password for {registry} is empty")
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as e:
+        raise UsageError("the password is not UTF-8") from e
+
+
 def check_no_password(variable: str, *, from_stdin: bool = False) -> None:
     """Refuse ``--no-password`` beside a password: one of the two is a mistake.
 
@@ -118,7 +156,7 @@ def _interactive() -> bool:
     return _is_terminal(sys.stdin) and _is_terminal(sys.stderr)
 
 
-def _prompt(text: str) -> bytes:
+def _prompt(text: str, *, hint: str = f"set {VARIABLE}") -> bytes:
     try:
         with warnings.catch_warnings():
             # A terminal that cannot switch its echo off would show the password.
@@ -128,7 +166,7 @@ def _prompt(text: str) -> bytes:
         print(file=sys.stderr)  # end the line of the prompt
         raise SignerError("no password was typed") from e
     except getpass.GetPassWarning as e:
-        raise SignerError("the terminal cannot hide a password", hint=f"set {VARIABLE}") from e
+        raise SignerError("the terminal cannot hide a password", hint=hint) from e
 
 
 def _prompt_twice(text: str, *, keep: bool = False) -> bytes:

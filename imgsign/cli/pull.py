@@ -11,7 +11,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imgsign.cli import exit_code
-from imgsign.cli.options import Identity, InsecureHttp, PolicyFile, choose_policy, parse_target, registries
+from imgsign.cli.options import (
+    PULL_TIMEOUT,
+    CertificateAuthority,
+    Identity,
+    InsecureHttp,
+    Mirror,
+    PolicyFile,
+    Timeout,
+    TrustedRealm,
+    choose_policy,
+    parse_target,
+    registries,
+)
 from imgsign.errors import InvalidManifest, UsageError
 from imgsign.wire import quote
 
@@ -60,6 +72,10 @@ def command(
     ] = None,
     identity: Identity = None,
     insecure_http: InsecureHttp = None,
+    trusted_realm: TrustedRealm = None,
+    mirror: Mirror = None,
+    ca: CertificateAuthority = None,
+    timeout: Timeout = PULL_TIMEOUT,
 ) -> int:
     """Verify an image, then accept its content by its address.
 
@@ -75,7 +91,7 @@ def command(
     from imgsign.errors import Denied
     from imgsign.workflow import pull
 
-    locate = registries(insecure_http)
+    locate = registries(insecure_http, timeout, trusted_realm, mirror=mirror, ca=ca)
     target = parse_target(ref, locate, identity)
     with Bar("pulling") as bar:
         place = _destination(destination, target.name, _platform(platform), locate, bar)

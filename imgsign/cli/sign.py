@@ -13,11 +13,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imgsign.cli.options import (
+    TIMEOUT,
+    CertificateAuthority,
     Identity,
     InsecureHttp,
     Output,
     Quiet,
     References,
+    Timeout,
+    TrustedRealm,
     check_output,
     read_targets,
     registries,
@@ -126,6 +130,9 @@ def command(
     ] = False,
     identity: Identity = None,
     insecure_http: InsecureHttp = None,
+    trusted_realm: TrustedRealm = None,
+    ca: CertificateAuthority = None,
+    timeout: Timeout = TIMEOUT,
 ) -> int:
     """Sign images and attach the signatures beside them.
 
@@ -141,7 +148,7 @@ def command(
     from imgsign.signing import SignOptions, sign
 
     as_json = check_output(output)
-    targets = read_targets(refs, registries(insecure_http), identity)
+    targets = read_targets(refs, registries(insecure_http, timeout, trusted_realm, ca=ca), identity)
     options = SignOptions(
         formats=tuple(dict.fromkeys(format or ("bundle",))),
         annotations=_annotations(annotation or []),

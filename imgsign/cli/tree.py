@@ -11,9 +11,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imgsign.cli.options import (
+    TIMEOUT,
+    CertificateAuthority,
     Identity,
     InsecureHttp,
+    Mirror,
     Output,
+    Timeout,
+    TrustedRealm,
     check_output,
     choose_policy,
     parse_target,
@@ -37,6 +42,10 @@ def command(
     output: Output = "text",
     identity: Identity = None,
     insecure_http: InsecureHttp = None,
+    trusted_realm: TrustedRealm = None,
+    mirror: Mirror = None,
+    ca: CertificateAuthority = None,
+    timeout: Timeout = TIMEOUT,
 ) -> int:
     """Show what is attached to an image: signatures, attestations, SBOMs, and what hangs on those.
 
@@ -46,7 +55,7 @@ def command(
     from imgsign import examine
 
     as_json = check_output(output)
-    target = parse_target(ref, registries(insecure_http), identity)
+    target = parse_target(ref, registries(insecure_http, timeout, trusted_realm, mirror=mirror, ca=ca), identity)
     decision = None
     root = examine.tree(target.store, target.store.fetch(target.what))
     if policy is not None:

@@ -12,17 +12,23 @@ import typer
 
 from imgsign.cli import DENIED, OK, UNDECIDED
 from imgsign.cli.options import (
+    TIMEOUT,
+    CertificateAuthority,
     Identity,
     InsecureHttp,
+    Mirror,
     Output,
     PolicyFile,
     Quiet,
     References,
+    Timeout,
+    TrustedRealm,
     check_output,
     choose_policy,
     read_targets,
     registries,
 )
+from imgsign.wire import printable
 
 if TYPE_CHECKING:
     from imgsign.decision import Decision
@@ -60,6 +66,10 @@ def command(
     quiet: Quiet = False,
     identity: Identity = None,
     insecure_http: InsecureHttp = None,
+    trusted_realm: TrustedRealm = None,
+    mirror: Mirror = None,
+    ca: CertificateAuthority = None,
+    timeout: Timeout = TIMEOUT,
 ) -> int:
     """Judge images by a key policy.
 
@@ -69,7 +79,7 @@ def command(
     Exit code: 0 all allowed, 1 one or more denied, 3 some could not be decided.
     """
     as_json = check_output(output)
-    targets = read_targets(refs, registries(insecure_http), identity)
+    targets = read_targets(refs, registries(insecure_http, timeout, trusted_realm, mirror=mirror, ca=ca), identity)
     chosen, trust = choose_policy(policy, key, name)
     return _show(_judge(targets, chosen, trust), trust, as_json=as_json, quiet=quiet, count=len(targets))
 
@@ -121,9 +131,9 @@ def _show(results: Iterator[Result], trust: TrustStore, *, as_json: bool, quiet:
             if as_json:
                 rows.append(render.error_json(str(target), result))
             else:
-                print(f"error: {target}: {result.message}", file=sys.stderr)
+                print(f"error: {target}: {printable(result.message)}", file=sys.stderr)
                 if result.hint is not None:
-                    print(f"hint: {result.hint}", file=sys.stderr)
+                    print(f"hint: {printable(result.hint)}", file=sys.stderr)
     if as_json:
         print(render.document(rows))
     elif count > 1 and not quiet:

@@ -8,7 +8,7 @@ descriptor is computed from the bytes received, a ``Blob`` has been compared wit
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from imgsign.oci import Artifact, Blob, Descriptor, Manifest
 from imgsign.reference import Digest, Repository
@@ -83,3 +83,37 @@ class Locate(Protocol):
     """Finds the store of a repository."""
 
     def __call__(self, repository: Repository) -> Store: ...
+
+
+@runtime_checkable
+class Several(Protocol):
+    """A store that is several places: see :mod:`imgsign.stores.mirrored`."""
+
+    @property
+    def sources(self) -> tuple[Store, ...]:
+        """Where signatures are looked for, in order; the last one's failures are the store's."""
+        ...
+
+    @property
+    def registry(self) -> Store:
+        """The registry of the name alone: where one writes, and reads what one is about to sign."""
+        ...
+
+    def doubt(self, descriptor: Descriptor) -> bool:
+        """Take note that what was streamed of a blob is not it; whether another place may have it."""
+        ...
+
+
+def sources(store: Store) -> tuple[Store, ...]:
+    """Where to look for the signatures of an image, in order: what one place lacks another may have."""
+    return store.sources if isinstance(store, Several) else (store,)
+
+
+def doubt(store: Store, descriptor: Descriptor) -> bool:
+    """Tell a store that the bytes it streamed were wrong; ``True``: it is worth streaming them again."""
+    return isinstance(store, Several) and store.doubt(descriptor)
+
+
+def registry_of(store: Store) -> Store:
+    """The place of a store that is written to."""
+    return store.registry if isinstance(store, Several) else store

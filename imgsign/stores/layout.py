@@ -35,7 +35,7 @@ from imgsign.errors import (
 )
 from imgsign.oci import MANIFEST_LIMIT, MANIFEST_TYPES, Artifact, Blob, Descriptor, Manifest
 from imgsign.reference import Digest
-from imgsign.stores import Edit, Store
+from imgsign.stores import Edit, Store, doubt
 from imgsign.stores.blobfiles import PIECE, BlobFiles, Progress, quiet
 from imgsign.stores.layout_index import REF_NAME, LayoutIndex, described
 from imgsign.stores.together import Stop, run_all
@@ -211,7 +211,12 @@ class LayoutStore:
         if self._blobs.stands(wanted):
             progress(wanted.size)
         else:
-            self._blobs.fill(wanted, lambda start: stop.checked(source.stream(wanted, start=start)), progress)
+            try:
+                self._blobs.fill(wanted, lambda start: stop.checked(source.stream(wanted, start=start)), progress)
+            except ContentMismatch:
+                if not doubt(source, wanted):
+                    raise
+                self._copy(source, wanted, progress, stop)
 
     def _put_artifact(self, artifact: Artifact) -> None:
         for blob in artifact.blobs:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,9 @@ from imgsign.stores import Store
 
 if TYPE_CHECKING:
     from imgsign.transport import Transport
+    from imgsign.transport.config.host_files import HostFiles
     from imgsign.transport.credentials import Credential
+    from imgsign.transport.places import Places
 
 
 class Registries:
@@ -20,26 +22,84 @@ class Registries:
     HTTP is imported when the first repository is asked for: work on an OCI layout does without.
     """
 
-    def __init__(self, environ: Mapping[str, str], *, insecure_http: frozenset[str] = frozenset()) -> None:
-        """Use the credentials and proxies that ``environ`` names; plain http to ``insecure_http`` hosts."""
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        *,
+        insecure_http: frozenset[str] = frozenset(),
+        trusted_realms: frozenset[str] = frozenset(),
+        deadline: float | None = None,
+        mirrors: Sequence[str] = (),
+        ca: Sequence[str] = (),
+        note: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        """Use the credentials and proxies that ``environ`` names; plain http to ``insecure_http`` hosts.
+
+        ``trusted_realms``: token servers that may see credentials though they are not of a registry's domain.
+        ``deadline``: seconds of ``time.monotonic`` after which no registry is asked any more. ``mirrors``:
+        ``[HOST[/PATH]=]MIRROR[/PATH]``, in place of those that files name. ``ca``: files of further
+        certificate authorities. ``note`` is called with one line, from any thread, for each mirror that was
+        passed over.
+        """
         self._environ = environ
         self._insecure_http = insecure_http
+        self._trusted_realms = trusted_realms
+        self._deadline = deadline
+        self._mirrors = tuple(mirrors)
+        self._ca = tuple(ca)
+        self._note = note
+        self._said: set[str] = set()
 
     @cached_property
     def transport(self) -> Transport:
         """The one transport of all stores found here."""
         from imgsign.transport import Transport
 
-        return Transport(environ=self._environ, insecure_http=self._insecure_http)
+        return Transport(
+            environ=self._environ,
+            insecure_http=self._insecure_http,
+            trusted_realms=self._trusted_realms,
+            deadline=self._deadline,
+            ca=self._ca,
+        )
+
+    @cached_property
+    def hosts(self) -> HostFiles:
+        """What this machine says about hosts; each file is read once."""
+        from imgsign.transport.config.host_files import HostFiles
+        from imgsign.transport.places import MirrorOption
+
+        return HostFiles(self._environ, mirrors=tuple(MirrorOption.parse(m) for m in self._mirrors))
 
     def __call__(self, repository: Repository) -> Store:
-        """Return the store of a repository; nothing is requested yet."""
-        from imgsign.stores.remote import RemoteStore
+        """Return the store of a repository; nothing is requested yet.
 
-        return RemoteStore(repository, self.transport)
+        Raises:
+            RegistryError: the repository is blocked by a configuration file.
+            Malformed: a configuration file cannot be used; the message names it and the key.
+        """
+        return store_at(self.hosts.places(repository), self.transport, self.note)
+
+    def note(self, text: str) -> None:
+        """Pass on what a person should know, each line once."""
+        if text not in self._said:
+            self._said.add(text)
+            self._note(text)
 
     def login(self, registry: str) -> Credential | None:
         """Who one is at a registry, by the environment: for an engine that pulls for us."""
         from imgsign.transport.credentials import Credentials
 
         return Credentials(self._environ).find(registry)
+
+
+def store_at(places: Places, transport: Transport, note: Callable[[str], None]) -> Store:
+    """Make the store of the places of one repository."""
+    from imgsign.stores.mirrored import MirroredStore
+    from imgsign.stores.remote import RemoteStore
+
+    for text in places.notes:
+        note(text)
+    if places.is_plain:
+        return RemoteStore(places.registry.repository, transport.at(places.registry))
+    return MirroredStore(places, transport, lambda place, t: RemoteStore(place.repository, t.at(place)), note)

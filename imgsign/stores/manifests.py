@@ -130,6 +130,8 @@ class Manifests:
     def _received(self, what: str | Digest, reply: Reply) -> Received:
         algorithm = what.algorithm if isinstance(what, Digest) else "sha256"
         digest = Digest.of(reply.raw, algorithm)
+        if digest != what:  # bytes that were asked for by digest are right under any type
+            reply.refuse_page(f"manifest {what} of {self.repository.path}")
         if isinstance(what, Digest) and digest != what:
             raise ContentMismatch(f"manifest {what} of {self.repository} has the digest {digest}", status=reply.status)
         self._check_declared(reply, what, digest)

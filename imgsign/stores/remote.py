@@ -31,6 +31,7 @@ from imgsign.stores.referrers import list_referrers
 from imgsign.stores.rewrite import Rewrite
 from imgsign.stores.uploads import has_blob, push_blob
 from imgsign.transport import Body, Reply, Request, Transport
+from imgsign.transport.replies import ERROR_LIMIT
 from imgsign.wire import quote
 
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19}|\*)", re.IGNORECASE)
@@ -55,10 +56,16 @@ class RemoteStore:
         if descriptor.size > limit:
             raise TooLarge(f"blob {descriptor.digest} has {descriptor.size} bytes, more than the limit of {limit}")
         try:
-            reply = self._transport.call(self._blob_request(descriptor, limit=descriptor.size))
+            reply = self._transport.call(self._blob_request(descriptor, limit=max(descriptor.size, ERROR_LIMIT)))
         except TooLarge as e:
             raise self._wrong_size(descriptor, "more") from e
-        return Blob.checked(descriptor, reply.raw)
+        try:
+            if len(reply.raw) > descriptor.size:
+                raise self._wrong_size(descriptor, "more")
+            return Blob.checked(descriptor, reply.raw)
+        except ContentMismatch:
+            reply.refuse_page(f"blob {descriptor.digest} of {self.repository.path}")
+            raise
 
     def stream(self, descriptor: Descriptor, *, start: int = 0) -> Iterator[bytes]:
         """Yield a blob's bytes from ``start``, unhashed: see :meth:`imgsign.stores.Store.stream`.

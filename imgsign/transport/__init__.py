@@ -5,9 +5,10 @@
 - :mod:`~imgsign.transport.replies`: bounded reading, and errors made of answers
 - :mod:`~imgsign.transport.retry`: what is tried again, and when
 - :mod:`~imgsign.transport.hosts`: origins, where one may be sent, proxies
-- :mod:`~imgsign.transport.auth`, ``challenge``, ``tokens``: answering a 401
+- :mod:`~imgsign.transport.auth`, ``challenge``, ``tokens``, ``fetch``: answering a 401
+- :mod:`~imgsign.transport.realms`: which token servers are asked, and which see credentials
 - :mod:`~imgsign.transport.memory`: what was learnt about hosts
-- :mod:`~imgsign.transport.credentials`: what ``docker login`` left
+- :mod:`~imgsign.transport.credentials`: who one is, by what ``login`` left in the files of ``config``
 
 The only package that imports ``requests``, and only once the first request is sent. It knows HTTP and
 who may be told what, and nothing of manifests: that is :mod:`imgsign.stores.remote`.

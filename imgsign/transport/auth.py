@@ -6,14 +6,9 @@ specification (``docs/content/spec/auth/token.md``).
 Nothing is asked in advance: the first request to a repository goes out bare, and its 401 says how. From
 then on requests to that repository carry their token right away.
 
-The registry names the token server (``realm``), so that is foreign input (CVE-2026-48978,
-CVE-2026-33540):
-
-- the realm of an https registry is https; plain http only where it is allowed for that host;
-- a realm spelled as a loopback or private address is refused unless the registry is at that host;
-- user and password go to the realm only if it belongs to the registry (:func:`_belongs`); to any other
-  one asks for an anonymous token, and an error then says why;
-- Basic goes only to the origin that asked for it, over https or where plain http is allowed.
+Which token server may be asked and what it may see is decided in :mod:`imgsign.transport.realms`. Basic
+goes only to the origin that asked for it, and a registry token (a ready Bearer) only to the registry
+itself, both over https or where plain http is allowed.
 """
 
 from __future__ import annotations
@@ -28,34 +23,36 @@ from typing import TypeAlias
 from imgsign.errors import AuthenticationFailed, RegistryError
 from imgsign.reference import Repository
 from imgsign.transport.challenge import Challenge, parse_challenges
-from imgsign.transport.credentials import Credential, Credentials
-from imgsign.transport.hosts import HUB_API, Origin, is_internal, is_loopback
-from imgsign.transport.tokens import FetchToken, Purpose, Token, Tokens
+from imgsign.transport.config.entry import Credential, Kind
+from imgsign.transport.credentials import Known
+from imgsign.transport.hosts import Origin
+from imgsign.transport.realms import Realms
+from imgsign.transport.tokens import FetchToken, KeepIdentity, Purpose, Token, Tokens
 from imgsign.wire import quote
 
+ANONYMOUS = "without credentials"
 _SCOPES_LIMIT = 8  # scopes of a challenge that are passed on
-
-_TRUSTED_REALMS = {HUB_API: frozenset({"auth.docker.io"})}
-"""Realms that belong to a registry in addition to those :func:`_belongs` sees."""
-
-_TWO_LEVELS = frozenset({"ac", "co", "com", "edu", "go", "gov", "ne", "net", "or", "org"})
-"""Second-level labels below which a country registers (``co.uk``), so that they are nobody's domain."""
 
 
 class Access(Enum):
-    """What is to be done in a repository: the actions of a ``repository`` scope."""
+    """What is to be done in a repository: the actions of a ``repository`` scope; ``NONE``: only to be known."""
 
+    NONE = ""
     PULL = "pull"
     PUSH = "pull,push"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Authorization:
-    """An ``Authorization`` header for one origin. ``final``: asking again would give nothing better."""
+    """An ``Authorization`` header for one origin. ``final``: asking again would give nothing better.
+
+    ``who`` says in words whose it is: "with the credentials from …".
+    """
 
     header: str = field(repr=False)
     secrets: tuple[str, ...] = field(repr=False)
     final: bool
+    who: str = ANONYMOUS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,22 +78,30 @@ class Authenticator:
     def __init__(
         self,
         *,
-        credentials: Credentials,
-        insecure_http: frozenset[str],
+        credentials: Known,
+        realms: Realms,
         fetch_token: FetchToken,
         left: Callable[[], float],
         clock: Callable[[], float],
+        keep_identity: KeepIdentity | None = None,
     ) -> None:
-        """Fetch tokens by ``fetch_token``; ``left`` returns the seconds until the deadline or raises."""
+        """Fetch tokens by ``fetch_token``; ``left`` returns the seconds until the deadline or raises.
+
+        With ``keep_identity`` this is a login: a token server that may not see the credentials is an error.
+        """
         self._credentials = credentials
-        self._insecure_http = frozenset(host.lower() for host in insecure_http)
-        self._tokens = Tokens(fetch=fetch_token, left=left, clock=clock)
+        self._realms = realms
+        self._is_login = keep_identity is not None
+        self._tokens = Tokens(fetch=fetch_token, left=left, clock=clock, keep_identity=keep_identity)
         self._lock = threading.Lock()
         self._ways: dict[tuple[Origin, str], _Way] = {}
 
-    def bound(self, *, fetch_token: FetchToken, left: Callable[[], float]) -> Authenticator:
-        """Return a view that shares all that was learnt, for requests under another deadline."""
+    def bound(
+        self, *, fetch_token: FetchToken, left: Callable[[], float], insecure_http: frozenset[str] = frozenset()
+    ) -> Authenticator:
+        """Return a view that shares all that was learnt, for requests under another deadline or to another place."""
         view = copy.copy(self)
+        view._realms = self._realms.including(insecure_http)
         view._tokens = self._tokens.bound(fetch=fetch_token, left=left)
         return view
 
@@ -120,7 +125,7 @@ class Authenticator:
         Raises:
             AuthenticationFailed: made of ``refusal``, if there is nothing (more) to offer.
         """
-        credential = self._credentials.find(repository.registry)
+        credential = self._credentials.find(repository.registry, repository.path)
         way = self._choose(origin, parse_challenges(challenges), credential, refusal)
         with self._lock:
             # Basic is asked for by an origin, Bearer for one repository of it.
@@ -143,40 +148,28 @@ class Authenticator:
             kinds = ", ".join(quote(c.scheme) for c in challenges) or "nothing"
             raise _refusal(refusal, f"{refusal.message}, and offers {kinds} to authenticate with: not supported", None)
         if usable[0].scheme == "basic":
-            self._check_plaintext(origin, "registry", origin)
+            self._realms.check_plaintext(origin, "registry", origin)
             return _Basic()
         parameters = usable[0].parameters
         scopes = tuple(parameters.get("scope", "").split())[:_SCOPES_LIMIT]
         realm = parameters["realm"]
-        self._check_realm(origin, Origin.parse(realm))
+        self._realms.check(Origin.parse(realm), origin)
         return _Bearer(realm=realm, service=parameters.get("service"), scopes=scopes)
-
-    def _check_realm(self, origin: Origin, realm: Origin) -> None:
-        if origin.scheme == "https" and realm.scheme == "http":
-            raise AuthenticationFailed(f"token server {realm} of {origin} refused: it is plain http")
-        if is_internal(realm.host) and not _same_host(realm, origin):
-            raise AuthenticationFailed(f"token server {realm} of {origin} refused: it is in a private network")
-        self._check_plaintext(realm, "token server", origin)
-
-    def _check_plaintext(self, target: Origin, what: str, origin: Origin) -> None:
-        """Neither passwords nor tokens cross a network in the clear, unless that host was named for it."""
-        if target.scheme == "https" or is_loopback(target.host):
-            return
-        if not {target.authority, f"{target.host}:{target.port}"} & self._insecure_http:
-            raise AuthenticationFailed(
-                f"{what} {target} of {origin} refused: it is plain http", hint=f"--insecure-http {target.authority}"
-            )
 
     def _authorization(
         self, origin: Origin, repository: Repository, access: Access, way: _Way, rejected: Authorization | None
     ) -> Authorization | None:
         """Make the header, ``None`` if that takes a user and there is none."""
-        credential = self._credentials.find(repository.registry)
+        credential = self._credentials.find(repository.registry, repository.path)
         if isinstance(way, _Basic):
-            if credential is None:
+            if credential is None or credential.kind is not Kind.PASSWORD:
                 return None
-            return Authorization(header=credential.basic, secrets=credential.secrets, final=True)
-        shown = credential if _belongs(Origin.parse(way.realm), origin) else None
+            return _authorize(credential.basic, credential, final=True)
+        if credential is not None and credential.kind is Kind.REGISTRY_TOKEN:
+            return _authorize(f"Bearer {credential.secret}", credential, final=True)
+        shown = credential if self._realms.may_see(Origin.parse(way.realm), origin) else None
+        if self._is_login and shown is None:
+            return None
         if access is Access.PULL and rejected is None:
             # A token for pushing is good for pulling too.
             pushing = self._tokens.peek(_purpose(origin, repository, Access.PUSH, way, shown))
@@ -195,21 +188,44 @@ class Authenticator:
         self, origin: Origin, repository: Repository, way: _Way, credential: Credential | None, refusal: RegistryError
     ) -> AuthenticationFailed:
         """Say with which credentials one was refused, or why with none."""
-        source = self._credentials.source
+        registry, hint = repository.registry, None
         if credential is None:
-            where = "" if source is None else f" (none for {quote(repository.registry)} in {quote(source)})"
-            reason = f"asked without credentials{where}"
-        elif isinstance(way, _Bearer) and not _belongs(Origin.parse(way.realm), origin):
+            places = self._credentials.places
+            reason = f"asked {ANONYMOUS}" + (f" (none for {quote(registry)} in {places})" if places else "")
+        elif isinstance(way, _Basic) and credential.kind is not Kind.PASSWORD:
+            reason = f"the {credential.kind.value} from {credential.source} is no password, which it wants"
+        elif isinstance(way, _Bearer) and not self._may_see(origin, way, credential):
             server = Origin.parse(way.realm).authority
             reason = f"its credentials were not sent to token server {quote(server)}, which is not of its domain"
+            hint = f"if that is where they belong: --trusted-realm {server}"
         else:
-            reason = f"asked with the credentials in {quote(credential.source)}"
-        return _refusal(refusal, f"{refusal.message}, {reason}", f"docker login {repository.registry}")
+            reason = f"asked {_who(credential)}"
+        return _refusal(refusal, f"{refusal.message}, {reason}", hint or f"imgsign login {registry}")
+
+    def _may_see(self, origin: Origin, way: _Bearer, credential: Credential) -> bool:
+        return credential.kind is Kind.REGISTRY_TOKEN or self._realms.may_see(Origin.parse(way.realm), origin)
+
+
+def denial(refusal: RegistryError, authorization: Authorization | None) -> AuthenticationFailed:
+    """Add to a 403, which no other authorization would change, with which one was asked."""
+    who = ANONYMOUS if authorization is None else authorization.who
+    return _refusal(refusal, f"{refusal.message}, asked {who}", refusal.hint)
+
+
+def _who(credential: Credential | None) -> str:
+    if credential is None:
+        return ANONYMOUS
+    what = "credentials" if credential.kind is Kind.PASSWORD else credential.kind.value
+    return f"with the {what} from {credential.source}"
+
+
+def _authorize(header: str, credential: Credential | None, *, final: bool, token: str = "") -> Authorization:
+    secrets = (*((token,) if token else ()), *(() if credential is None else credential.secrets))
+    return Authorization(header=header, secrets=secrets, final=final, who=_who(credential))
 
 
 def _bearer(token: Token, credential: Credential | None, *, final: bool) -> Authorization:
-    secrets = (token.value, *(() if credential is None else credential.secrets))
-    return Authorization(header=f"Bearer {token.value}", secrets=secrets, final=final)
+    return _authorize(f"Bearer {token.value}", credential, final=final, token=token.value)
 
 
 def _refusal(refusal: RegistryError, message: str, hint: str | None) -> AuthenticationFailed:
@@ -221,36 +237,13 @@ def _purpose(
 ) -> Purpose:
     """Scopes: ours first (some servers read only the first), then what else the challenge names."""
     own_name = f"repository:{repository.path}"
+    own = () if access is Access.NONE else (f"{own_name}:{access.value}",)
     others = (s for s in way.scopes if s.rpartition(":")[0] != own_name)
     return Purpose(
         origin=origin,
         repository=repository,
         realm=way.realm,
         service=way.service,
-        scopes=tuple(dict.fromkeys((f"{own_name}:{access.value}", *others))),
+        scopes=tuple(dict.fromkeys((*own, *others))),
         credential=credential,
     )
-
-
-def _belongs(realm: Origin, registry: Origin) -> bool:
-    """Whether a token server may see the registry's credentials: same host, same domain, or a known pair.
-
-    The domain is the last two labels (three below ``co.uk`` and the like), which is coarser than the
-    public suffix list. IP addresses and single labels have no domain.
-    """
-    if _same_host(realm, registry) or realm.host in _TRUSTED_REALMS.get(registry.host, ()):
-        return True
-    domain = _domain(registry.host)
-    return domain is not None and domain == _domain(realm.host)
-
-
-def _same_host(one: Origin, other: Origin) -> bool:
-    return one.host == other.host or (is_loopback(one.host) and is_loopback(other.host))
-
-
-def _domain(host: str) -> str | None:
-    labels = host.split(".")
-    if host.startswith("[") or labels[-1].isdigit() or is_internal(host) or not all(labels):
-        return None
-    need = 3 if len(labels[-1]) == 2 and len(labels) > 1 and labels[-2] in _TWO_LEVELS else 2
-    return ".".join(labels[-need:]) if len(labels) >= need else None

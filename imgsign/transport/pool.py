@@ -1,23 +1,28 @@
 """Connections: one prepared request through ``requests``' adapter.
 
-TLS: certificates are checked against certifi's roots, or only against ``SSL_CERT_FILE`` where that is
-set (as OpenSSL and Go understand it). There is no way to skip the check.
+TLS: see :mod:`imgsign.transport.certs`; each origin has a context of its own where something is configured
+for it. There is no way to skip the check of certificates.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from imgsign import __version__
-from imgsign.errors import RegistryError, Unavailable
+from imgsign.errors import RegistryError
 from imgsign.transport.hosts import Origin, Proxies
 from imgsign.wire import quote, redact
 
 if TYPE_CHECKING:
+    import ssl
+
     from requests import PreparedRequest, Response
     from requests.adapters import BaseAdapter
+
+    from imgsign.transport.certs import Certs
 
 CONNECT_TIMEOUT = 10.0
 """Seconds for a connection; TCP itself would try for two minutes."""
@@ -31,15 +36,40 @@ THREADS = 32
 _HOSTS = 16  # hosts whose connections are kept
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Files:
+    """Files for TLS with one host, beyond the roots: of authorities, and of pairs (certificate, key)."""
+
+    ca: tuple[str, ...] = ()
+    client: tuple[tuple[str, str], ...] = ()
+
+    def __add__(self, other: Files) -> Files:
+        return Files(ca=(*self.ca, *other.ca), client=(*self.client, *other.client))
+
+
 class Pool:
     """The connections of a process; thread-safe."""
 
-    def __init__(self, *, adapter: BaseAdapter | None, proxies: Proxies, ca_file: str | None) -> None:
-        self._adapter = adapter
+    def __init__(
+        self, *, adapter: BaseAdapter | None, proxies: Proxies, environ: Mapping[str, str], ca: tuple[str, ...] = ()
+    ) -> None:
+        """Trust what ``environ`` and ``certs.d`` name, and the authorities in the files ``ca``; or use ``adapter``."""
+        self._given = adapter
         self._proxies = proxies
-        self._ca_file = ca_file
-        self._ca_checked = False
+        self._environ = environ
+        self._ca = ca
+        self._files: dict[Origin, Files] = {}
+        self._adapters: dict[Origin | None, BaseAdapter] = {}
+        self._certs: Certs | None = None
+        self._roots: ssl.SSLContext | None = None
         self._lock = threading.Lock()
+
+    def trust(self, origin: Origin, files: Files) -> None:
+        """Use further authorities and client certificates for an origin, from the next connection on."""
+        with self._lock:
+            if self._files.get(origin) != files:
+                self._files[origin] = files
+                self._adapters.pop(origin, None)
 
     def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, *, left: float) -> Response:
         """Send one request and return when the answer's headers are there; ``left`` bounds the wait in seconds.
@@ -52,14 +82,13 @@ class Pool:
         origin = Origin.parse(url)
         prepared = _prepare(method, url, headers, body)
         proxy = self._proxies.find(origin)
-        if origin.scheme == "https":
-            self._check_ca_file()
+        adapter = self._get_adapter(origin)
         try:
-            return self._get_adapter().send(
+            return adapter.send(
                 prepared,
                 stream=True,
                 timeout=(min(CONNECT_TIMEOUT, left), min(READ_TIMEOUT, left)),
-                verify=self._ca_file or True,
+                verify=True,
                 proxies={} if proxy is None else {origin.scheme: proxy},
             )
         except Exception as e:
@@ -70,26 +99,34 @@ class Pool:
                 raise
             raise explained from None
 
-    def _get_adapter(self) -> BaseAdapter:
+    def _get_adapter(self, origin: Origin) -> BaseAdapter:
+        """Find or make the connections of an origin; those for which nothing is configured share one set."""
+        if self._given is not None:
+            return self._given
         with self._lock:
-            if self._adapter is None:
-                from requests.adapters import HTTPAdapter
+            found = self._adapters.get(origin)
+            if found is None:
+                found = self._adapters[origin] = self._make_adapter(origin)
+            return found
 
-                self._adapter = HTTPAdapter(pool_connections=_HOSTS, pool_maxsize=THREADS, max_retries=0)
-            return self._adapter
+    def _make_adapter(self, origin: Origin) -> BaseAdapter:
+        from imgsign.transport.adapter import TlsAdapter
+        from imgsign.transport.certs import Certs
 
-    def _check_ca_file(self) -> None:
-        """Say clearly what is wrong with ``SSL_CERT_FILE``, which otherwise fails as an unreachable host."""
-        if self._ca_file is None or self._ca_checked:
-            return
-        import ssl
-
-        try:
-            ssl.create_default_context(cafile=self._ca_file)
-        except OSError as e:
-            reason = "not a PEM file of certificates" if isinstance(e, ssl.SSLError) else e.strerror
-            raise Unavailable(f"cannot use SSL_CERT_FILE {quote(self._ca_file)}: {reason}") from e
-        self._ca_checked = True
+        if self._certs is None or self._roots is None:
+            self._certs = Certs(self._environ, ca=self._ca)
+            self._roots = self._certs.context(Files())
+        files = Files()
+        if origin.scheme == "https":
+            files = self._certs.find(origin) + self._files.get(origin, Files())
+        shared = self._adapters.get(None)
+        if files == Files() and shared is not None:
+            return shared
+        context = self._roots if files == Files() else self._certs.context(files)
+        made = TlsAdapter(context, self._roots, pool_connections=_HOSTS, pool_maxsize=THREADS)
+        if files == Files():
+            self._adapters[None] = made
+        return made
 
 
 def _prepare(method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> PreparedRequest:

@@ -43,6 +43,7 @@ SLOWEST = 1024.0
 """Bytes a second a body must bring on average once it has been waited for :data:`PATIENCE` seconds."""
 
 PATIENCE = 60.0
+_PAGES = frozenset({"text/html", "application/xhtml+xml"})
 _RECEIVE = 256 * 1024  # bytes asked of the socket at once
 _CODE_LIMIT = 8  # error codes kept of one answer
 _SAID_LIMIT = 300  # characters quoted of what a server says
@@ -60,6 +61,22 @@ class Reply:
     url: str = field(repr=False)
     raw: bytes = field(repr=False)
     took: float
+
+    def refuse_page(self, what: str) -> None:
+        """Refuse a web page that stands where ``what`` should be: a proxy's or a portal's, not the registry's word.
+
+        Raises:
+            Unavailable: since it says neither what the registry has nor that it has nothing.
+        """
+        kind = self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind in _PAGES:
+            where = Origin.parse(self.url).authority
+            raise Unavailable(
+                f"{where} sends a web page instead of {what}",
+                status=self.status,
+                url=redact(self.url),
+                hint="a proxy or a login page may be answering in the registry's place",
+            )
 
 
 class Body:
@@ -138,6 +155,17 @@ class Body:
         return b"".join(parts)
 
     @property
+    def peer(self) -> tuple[str, Mapping[str, object]] | None:
+        """The TLS version and the server's checked certificate as ``ssl`` describes it; ``None`` if not known.
+
+        To be asked before the body is read to its end, which gives the connection back.
+        """
+        socket = getattr(getattr(self._raw, "connection", None), "sock", None)
+        if socket is None or not hasattr(socket, "getpeercert"):
+            return None
+        return str(socket.version()), socket.getpeercert() or {}
+
+    @property
     def is_encoded(self) -> bool:
         """Whether the body was transformed although we asked that it is not."""
         return self.headers.get("content-encoding", "").strip().lower() not in ("", "identity")
@@ -200,7 +228,7 @@ def failure(body: Body, *, method: str, what: str, registry: str, secrets: tuple
     if body.status == 404:
         return error(NotFound, f"{who} has no {what}{detail}")
     if body.status in (401, 403):
-        return error(AuthenticationFailed, hint=f"docker login {registry}")
+        return error(AuthenticationFailed, hint=f"imgsign login {registry}")
     if is_temporary(body.status):
         wait = retry_after(body.headers)
         asked = "" if wait is None else f", asks to wait {wait:.0f} s"

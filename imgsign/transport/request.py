@@ -15,8 +15,9 @@ from imgsign.transport.retry import TRIES, Transient
 class Request:
     """One request to a registry.
 
-    ``target`` is below ``/v2/<name>/``, or an absolute URL that came from the registry and has passed
-    ``hosts.check_hop``. ``headers`` never hold credentials. ``what`` names the target in messages.
+    ``target`` is below ``/v2/<name>/``, a path of the registry if it begins with ``/``, or an absolute URL
+    that came from the registry and has passed ``hosts.check_hop``. ``headers`` never hold credentials.
+    ``what`` names the target in messages.
     ``limit`` is in bytes of the answer's body. ``tries``: 1 for what must not be repeated.
     ``send_before``: a time of the transport's clock after which the request is not sent any more.
     ``stay``: a redirect to another origin is an error (with its 3xx as status) instead of followed.

@@ -26,18 +26,21 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
-from imgsign.errors import AuthenticationFailed, RegistryError, Unavailable
+from imgsign.errors import RegistryError, Unavailable
 from imgsign.reference import Repository
 from imgsign.transport import retry
-from imgsign.transport.auth import Authenticator, Authorization
-from imgsign.transport.credentials import Credentials
+from imgsign.transport.auth import Authenticator, Authorization, denial
+from imgsign.transport.credentials import Credentials, Known
+from imgsign.transport.fetch import fetch_token
 from imgsign.transport.hosts import Origin, Proxies, api_origin, check_hop, is_loopback
 from imgsign.transport.memory import Memory
-from imgsign.transport.pool import Pool
+from imgsign.transport.places import Place
+from imgsign.transport.pool import Files, Pool
+from imgsign.transport.realms import Realms
 from imgsign.transport.replies import Body, Reply, failure, refuse_encoding
 from imgsign.transport.request import Request, TooLate
 from imgsign.transport.retry import Transient
-from imgsign.transport.tokens import TOKEN_LIMIT, Purpose
+from imgsign.transport.tokens import KeepIdentity, Purpose, TokenQuery
 from imgsign.wire import redact
 
 if TYPE_CHECKING:
@@ -65,7 +68,9 @@ class Transport:
 
     ``environ`` gives credentials (``DOCKER_CONFIG``, ``HOME``), proxies and ``SSL_CERT_FILE``.
     ``insecure_http`` names registries (``host[:port]``, as in references) that may be asked over plain
-    http. ``deadline`` is a time of ``clock`` after which nothing is sent or read. ``adapter`` replaces
+    http, ``trusted_realms`` the token servers (``host[:port]``) that may see the credentials of any registry.
+    ``credentials`` replaces those of ``environ``, and ``keep_identity`` makes this a login (see ``auth``).
+    ``deadline`` is a time of ``clock`` after which nothing is sent or read. ``adapter`` replaces
     the network in tests.
     """
 
@@ -74,7 +79,11 @@ class Transport:
         *,
         environ: Mapping[str, str],
         insecure_http: frozenset[str] = frozenset(),
+        trusted_realms: frozenset[str] = frozenset(),
+        credentials: Known | None = None,
+        keep_identity: KeepIdentity | None = None,
         adapter: BaseAdapter | None = None,
+        ca: tuple[str, ...] = (),
         deadline: float | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
@@ -83,12 +92,12 @@ class Transport:
         self._sleep = sleep
         self._deadline = deadline
         self._insecure_http = insecure_http
-        self._pool = Pool(
-            adapter=adapter, proxies=Proxies.from_environ(environ), ca_file=environ.get("SSL_CERT_FILE") or None
-        )
+        self._pool = Pool(adapter=adapter, proxies=Proxies.from_environ(environ), environ=environ, ca=ca)
+        self._place: Place | None = None
         self._auth = Authenticator(
-            credentials=Credentials(environ),
-            insecure_http=insecure_http,
+            credentials=Credentials(environ, clock=clock) if credentials is None else credentials,
+            realms=Realms(insecure_http=insecure_http, trusted=trusted_realms),
+            keep_identity=keep_identity,
             fetch_token=self._fetch_token,
             left=self.left,
             clock=clock,
@@ -100,6 +109,20 @@ class Transport:
         view = copy.copy(self)
         view._deadline = deadline
         view._auth = self._auth.bound(fetch_token=view._fetch_token, left=view.left)
+        return view
+
+    def at(self, place: Place) -> Transport:
+        """Return a view that asks for repositories as they are asked for at a place; all else is shared.
+
+        Requests through it are for ``place.repository``.
+        """
+        view = copy.copy(self)
+        view._place = place
+        plain = frozenset({place.repository.registry}) if place.insecure else frozenset()
+        view._insecure_http = self._insecure_http | plain
+        view._auth = self._auth.bound(fetch_token=view._fetch_token, left=view.left, insecure_http=plain)
+        if place.ca or place.client:
+            self._pool.trust(view.origin(place.repository), Files(ca=place.ca, client=place.client))
         return view
 
     # Time
@@ -183,6 +206,8 @@ class Transport:
         registry = repository.registry
         origin = api_origin(registry, http=True)
         plain = registry in self._insecure_http or is_loopback(origin.host)
+        if self._place is not None and self._place.scheme == "https":
+            plain = False
         if plain and not self.memory.speaks_tls(registry):
             return origin
         return api_origin(registry, http=False)
@@ -200,7 +225,7 @@ class Transport:
         """Send, and answer challenges; ends after at most two rejected authorizations."""
         url = request.target
         if "://" not in url:
-            url = f"{origin}/v2/{request.repository.path}/{request.target}"
+            url = f"{origin}{url}" if url.startswith("/") else self._url(request, origin)
         own = Origin.parse(url) == origin
         authorization = self._auth.known(origin, request.repository, request.access) if own else None
         while True:
@@ -212,6 +237,8 @@ class Transport:
                 refusal = self._failure(body, request, authorization)
             # Only the registry's own origin may ask for credentials: not a storage host it redirects to
             # (CVE-2020-15157).
+            if body.status == 403 and body.origin == origin:
+                refusal = denial(refusal, authorization)
             if body.status != 401 or body.origin != origin:
                 raise refusal
             authorization = self._auth.answer(
@@ -222,6 +249,14 @@ class Transport:
                 rejected=authorization,
                 refusal=refusal,
             )
+
+    def _url(self, request: Request, origin: Origin) -> str:
+        """Make the URL of a target below a repository's name, as its place wants it."""
+        root = "/v2" if self._place is None else self._place.root
+        url = f"{origin}{root}/{request.repository.path}/{request.target}"
+        if self._place is not None and self._place.namespace is not None and request.method in ("GET", "HEAD"):
+            url += f"{'&' if '?' in request.target else '?'}ns={self._place.namespace}"
+        return url
 
     def _failure(self, body: Body, request: Request, authorization: Authorization | None) -> RegistryError:
         secrets = () if authorization is None else authorization.secrets
@@ -284,25 +319,5 @@ class Transport:
 
     # Tokens
 
-    def _fetch_token(self, url: str, purpose: Purpose) -> bytes:
-        """Ask a token server. A definite no, and be it 404, is never "the image is not there"."""
-        registry = purpose.repository.registry
-        credential = purpose.credential
-        authorization = None
-        if credential is not None:
-            authorization = Authorization(header=credential.basic, secrets=credential.secrets, final=True)
-        request = Request(repository=purpose.repository, target=url, what=f"token for {registry}")
-
-        def once() -> bytes:
-            with self._follow(request, url, authorization) as body:
-                if body.status == 200:
-                    return refuse_encoding(body).read(TOKEN_LIMIT)
-                secrets = () if credential is None else credential.secrets
-                raise failure(body, method="GET", what=request.what, registry=registry, secrets=secrets)
-
-        try:
-            return self.retry(once)
-        except (Unavailable, AuthenticationFailed):
-            raise
-        except RegistryError as e:
-            raise AuthenticationFailed(e.message, status=e.status, codes=e.codes, url=e.url) from e
+    def _fetch_token(self, query: TokenQuery, purpose: Purpose) -> bytes:
+        return fetch_token(query, purpose, send=self._follow, retry=self.retry)

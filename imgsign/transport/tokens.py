@@ -1,6 +1,9 @@
 """Bearer tokens: fetched once, kept until shortly before they end.
 
-Source: distribution's token specification (``docs/content/spec/auth/token.md``).
+Sources: distribution's token specifications (``docs/content/spec/auth/token.md``, ``oauth.md``).
+
+A password is shown by GET and Basic; an identity token by the OAuth2 POST, whose body holds it, and only
+where a server has no POST (GHCR answers 405) by GET and Basic too.
 
 One token per (origin, realm, service, scopes, credential); merging the scopes of many repositories into
 one token has hit header limits (regclient PR #2903). However many threads want the same token, one
@@ -20,7 +23,7 @@ from urllib.parse import urlencode
 
 from imgsign.errors import AuthenticationFailed, Malformed, Unavailable
 from imgsign.reference import Repository
-from imgsign.transport.credentials import Credential
+from imgsign.transport.config.entry import TOKEN_USER, Credential, Kind
 from imgsign.transport.hosts import Origin
 from imgsign.wire import load_json
 
@@ -63,17 +66,46 @@ class Token:
     renew_at: float
 
 
-FetchToken: TypeAlias = Callable[[str, Purpose], bytes]
-"""Get the token server's answer at a URL: the body of a 200; anything else raises AuthenticationFailed
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenQuery:
+    """What is asked of a token server: a GET, or with a ``form`` the POST of it.
+
+    ``stay``: a redirect to another origin, which loses the credentials, is an error.
+    """
+
+    url: str = field(repr=False)
+    form: bytes | None = field(default=None, repr=False)
+    stay: bool = False
+
+
+FetchToken: TypeAlias = Callable[[TokenQuery, Purpose], bytes]
+"""Get the token server's answer: the body of a 200; anything else raises AuthenticationFailed
 (a definite no) or Unavailable."""
+
+KeepIdentity: TypeAlias = Callable[[str], None]
+"""Told the identity token a token server gives to whoever logs in."""
+
+CLIENT_ID = "imgsign"
+_NO_POST = (404, 405)
 
 
 class Tokens:
     """The tokens of a process; thread-safe."""
 
-    def __init__(self, *, fetch: FetchToken, left: Callable[[], float], clock: Callable[[], float]) -> None:
-        """Use ``fetch`` for requests; ``left`` returns the seconds until the deadline or raises."""
+    def __init__(
+        self,
+        *,
+        fetch: FetchToken,
+        left: Callable[[], float],
+        clock: Callable[[], float],
+        keep_identity: KeepIdentity | None = None,
+    ) -> None:
+        """Use ``fetch`` for requests; ``left`` returns the seconds until the deadline or raises.
+
+        With ``keep_identity`` the token server is asked for an identity token as well, as for a login.
+        """
         self._fetch = fetch
+        self._keep_identity = keep_identity
         self._left = left
         self._clock = clock
         self._lock = threading.Lock()
@@ -141,23 +173,51 @@ class Tokens:
                 del self._kept[purpose]
 
     def _request(self, purpose: Purpose) -> Token:
-        query = [("service", purpose.service)] if purpose.service is not None else []
-        query += [("scope", scope) for scope in purpose.scopes]
-        if purpose.credential is not None:
-            query.append(("account", purpose.credential.user))
-        url = purpose.realm.partition("#")[0]
-        url += ("&" if "?" in url else "?") + urlencode(query)
         began = self._clock()
         try:
-            value, lifetime = _read_token(self._fetch(url, purpose))
+            value, lifetime, identity = _read_token(self._ask(purpose))
         except Malformed as e:
             server = Origin.parse(purpose.realm).authority
             raise AuthenticationFailed(f"token server {server} gives no usable token: {e.message}") from e
+        if identity and self._keep_identity is not None:
+            self._keep_identity(identity)
         return Token(value=value, renew_at=began + lifetime - RENEWAL)
 
+    def _ask(self, purpose: Purpose) -> bytes:
+        credential = purpose.credential
+        if credential is not None and credential.kind is Kind.IDENTITY_TOKEN:
+            try:
+                return self._fetch(_exchange(purpose, credential), purpose)
+            except AuthenticationFailed as e:
+                if e.status not in _NO_POST:
+                    raise
+        return self._fetch(_query(purpose, login=self._keep_identity is not None), purpose)
 
-def _read_token(untrusted_raw: bytes) -> tuple[str, float]:
-    """Return the token and its lifetime in seconds.
+
+def _query(purpose: Purpose, *, login: bool) -> TokenQuery:
+    """Write the GET (token.md "Requesting a Token")."""
+    query = [("service", purpose.service)] if purpose.service is not None else []
+    query += [("scope", scope) for scope in purpose.scopes]
+    if purpose.credential is not None and purpose.credential.user != TOKEN_USER:
+        query.append(("account", purpose.credential.user))
+    if login:
+        query += [("client_id", CLIENT_ID), ("offline_token", "true")]
+    url = purpose.realm.partition("#")[0]
+    if query:
+        url += ("&" if "?" in url else "?") + urlencode(query)
+    return TokenQuery(url=url, stay=login)
+
+
+def _exchange(purpose: Purpose, credential: Credential) -> TokenQuery:
+    """Write the POST that gives an identity token for an access token (oauth.md "Refresh Token")."""
+    form = [("grant_type", "refresh_token"), ("client_id", CLIENT_ID), ("refresh_token", credential.secret)]
+    form += [("service", purpose.service)] if purpose.service is not None else []
+    form += [("scope", " ".join(purpose.scopes))] if purpose.scopes else []
+    return TokenQuery(url=purpose.realm.partition("#")[0], form=urlencode(form).encode("ascii"))
+
+
+def _read_token(untrusted_raw: bytes) -> tuple[str, float, str]:
+    """Return the token, its lifetime in seconds, and the identity token or nothing.
 
     Raises:
         Malformed: without quoting any of it.
@@ -170,4 +230,7 @@ def _read_token(untrusted_raw: bytes) -> tuple[str, float]:
     lifetime = members.get("expires_in")
     if not isinstance(lifetime, int) or isinstance(lifetime, bool):
         lifetime = LIFETIME
-    return value, float(min(max(lifetime, LIFETIME), LIFETIME_LIMIT))
+    identity = members.get("refresh_token")
+    if not isinstance(identity, str) or _PRINTABLE.fullmatch(identity) is None:
+        identity = ""
+    return value, float(min(max(lifetime, LIFETIME), LIFETIME_LIMIT)), identity

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
+from imgsign.oci import OCI_MANIFEST
+from imgsign.reference import Digest
 from tests.e2e import parts
+
+LAYER = "application/vnd.oci.image.layer.v1.tar"
 
 DOCKERFILE = """\
 FROM scratch AS base
@@ -46,3 +51,18 @@ def push_small(base: Path, name: str, text: str = "small") -> str:
         "skopeo", "copy", "--dest-tls-verify=false", "--digestfile", digest_file, f"oci:{layout}:a", f"docker://{name}"
     )
     return digest_file.read_text().strip()
+
+
+def push(registry: parts.Registry, path: str, tag: str) -> str:
+    """Push a small image by the distribution API alone, the same bytes each time; returns its digest."""
+    config, layer = b"{}", b"a layer of the test " * 100
+    described = [
+        {"mediaType": kind, "digest": str(Digest.of(raw)), "size": len(raw)}
+        for kind, raw in (("application/vnd.oci.image.config.v1+json", config), (LAYER, layer))
+    ]
+    for raw in (config, layer):
+        assert registry.upload(path, raw) == 201
+    document = {"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": described[0], "layers": described[1:]}
+    manifest = json.dumps(document).encode()
+    assert registry.put(f"/v2/{path}/manifests/{tag}", manifest, OCI_MANIFEST) == 201
+    return str(Digest.of(manifest))

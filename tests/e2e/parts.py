@@ -7,11 +7,14 @@ fails, so that a continuous run never passes by skipping.
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import http.client
 import json
 import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -78,10 +81,11 @@ class Registry:
 
     host: str
     storage: Path
+    ca: Path | None = None
 
     @property
     def url(self) -> str:
-        return f"http://{self.host}"
+        return f"http{'' if self.ca is None else 's'}://{self.host}"
 
     def get(self, path: str, accept: str = "*/*") -> tuple[int, bytes]:
         """GET without credentials: status and body."""
@@ -92,9 +96,22 @@ class Registry:
         headers = {"Content-Type": media_type}
         return self._ask(urllib.request.Request(f"{self.url}{path}", body, headers, method="PUT"))[0]
 
+    def upload(self, path: str, raw: bytes) -> int:
+        """Store a blob without credentials: status."""
+        start = urllib.request.Request(f"{self.url}/v2/{path}/blobs/uploads/", b"", method="POST")
+        with self._open(start) as answer:
+            location = answer.headers["Location"]
+        digest = f"sha256:{hashlib.sha256(raw).hexdigest()}"
+        return self.put(f"/v2/{location.partition('/v2/')[2]}&digest={digest}", raw, "application/octet-stream")
+
+    def _open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
+        context = None if self.ca is None else ssl.create_default_context(cafile=str(self.ca))
+        answer: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=10, context=context)
+        return answer
+
     def _ask(self, request: urllib.request.Request) -> tuple[int, bytes]:
         try:
-            with urllib.request.urlopen(request, timeout=10) as answer:
+            with self._open(request) as answer:
                 return answer.status, answer.read()
         except urllib.error.HTTPError as e:
             with e:
@@ -136,8 +153,20 @@ def wait_for(ready: object, log: Path) -> None:
 
 
 @contextlib.contextmanager
-def registry(base: Path, *, htpasswd: Path | None = None, read_only: bool = False) -> Iterator[Registry]:
-    """Start Debian's docker-registry with its storage under ``base``."""
+def registry(
+    base: Path,
+    *,
+    htpasswd: Path | None = None,
+    read_only: bool = False,
+    auth: Mapping[str, object] | None = None,
+    upstream: str | None = None,
+    tls: tuple[Path, Path, Path] | None = None,
+    address: str = "127.0.0.1",
+) -> Iterator[Registry]:
+    """Start Debian's docker-registry with its storage under ``base``.
+
+    ``upstream``: the URL of the registry it is a pull-through cache of. ``tls``: certificate, key, authority.
+    """
     need("docker-registry")
     port = free_port()
     storage = base / "storage"
@@ -147,13 +176,19 @@ def registry(base: Path, *, htpasswd: Path | None = None, read_only: bool = Fals
         "version": "0.1",
         "log": {"level": "warn", "accesslog": {"disabled": True}},
         "storage": {"filesystem": {"rootdirectory": str(storage)}, "maintenance": maintenance},
-        "http": {"addr": f"127.0.0.1:{port}"},
+        "http": {"addr": f"{address}:{port}"},
     }
+    if upstream is not None:
+        config["proxy"] = {"remoteurl": upstream}
+    if tls is not None:
+        config["http"] = {"addr": f"{address}:{port}", "tls": {"certificate": str(tls[0]), "key": str(tls[1])}}
     if htpasswd is not None:
         config["auth"] = {"htpasswd": {"realm": "test", "path": str(htpasswd)}}
+    if auth is not None:
+        config["auth"] = dict(auth)
     path = base / "registry.yml"
     path.write_text(json.dumps(config))  # JSON is YAML
-    found = Registry(f"127.0.0.1:{port}", storage)
+    found = Registry(f"{address}:{port}", storage, None if tls is None else tls[2])
     log = base / "registry.log"
     # OTEL and REGISTRY_* of the caller must not configure it.
     with started(["docker-registry", "serve", path], log):
@@ -166,6 +201,49 @@ def _answers(found: Registry) -> bool:
         return found.get("/v2/")[0] in (200, 401)
     except OSError:
         return False
+
+
+@contextlib.contextmanager
+def nginx(base: Path, server: str) -> Iterator[int]:
+    """Start nginx with one ``server`` block's content; ``PORT`` in it is the port that is yielded."""
+    need("nginx")
+    base.mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    temporary = "".join(
+        f"{kind}_temp_path {base}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    path = base / "nginx.conf"
+    path.write_text(
+        f"daemon off; pid {base}/pid; error_log {base}/error.log; worker_processes 1;"
+        f"events {{}} http {{ access_log {base}/access.log; client_max_body_size 0; {temporary}"
+        f"server {{ {server.replace('PORT', str(port))} }} }}"
+    )
+    log = base / "out.log"
+    with started(["nginx", "-e", base / "error.log", "-c", path], log):
+        wait_for(lambda: _listens(port), log)
+        yield port
+
+
+@contextlib.contextmanager
+def tinyproxy(base: Path, user: str, password: str) -> Iterator[tuple[int, Path]]:
+    """Start tinyproxy with a password; yields its port and its log, which names every CONNECT."""
+    need("tinyproxy")
+    base.mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    path, access = base / "tinyproxy.conf", base / "access.log"
+    path.write_text(
+        f'Port {port}\nListen 127.0.0.1\nTimeout 60\nBasicAuth {user} {password}\nLogFile "{access}"\n'
+        f'LogLevel Connect\nPidFile "{base}/pid"\n'
+    )
+    log = base / "out.log"
+    with started(["tinyproxy", "-d", "-c", path], log):
+        wait_for(lambda: _listens(port), log)
+        yield port, access
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 @contextlib.contextmanager

@@ -156,7 +156,7 @@ def test_401_names_the_next_step(place: Place, tmp_path: Path) -> None:
     passwords = tmp_path / "htpasswd"
     passwords.write_text("nobody:$2y$05$4nhEiUJJNSZZFKc2K0yTyObEdxK.UGBLKGDUkMjhSrBGRhj8dvFlC\n")
     with parts.registry(tmp_path, htpasswd=passwords) as private:
-        check("verify", f"{private.host}/app:1", "--key", place.public, code=3, says="401", hint="docker login")
+        check("verify", f"{private.host}/app:1", "--key", place.public, code=3, says="401", hint="imgsign login")
 
 
 def test_403_is_undecided(place: Place) -> None:

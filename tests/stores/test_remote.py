@@ -147,8 +147,21 @@ def test_a_login_page_is_no_manifest() -> None:
     sim = Simulator()
     page = Answer(headers=(("Content-Type", "text/html"),), body=b"<html>")
     sim.respond("/manifests/", lambda seen: page)
-    with pytest.raises(InvalidManifest, match="not JSON"):
+    with pytest.raises(Unavailable) as e:
         sim.store("app").fetch("1")
+    assert str(e.value) == "registry.test sends a web page instead of manifest 1 of app"
+    assert e.value.hint == "a proxy or a login page may be answering in the registry's place"
+
+
+def test_a_login_page_is_no_blob_but_a_page_that_was_asked_for_is() -> None:
+    sim = Simulator()
+    descriptor = _blob(sim, b"<html>")
+    sim.alter("/blobs/", lambda a: a.with_header("Content-Type", "text/html; charset=utf-8"))
+    assert sim.store("app").blob(descriptor, limit=100).raw == b"<html>"
+    for other in (b"<html/>", b"<body>", b"<>"):
+        sim.serve_instead("/blobs/", other)
+        with pytest.raises(Unavailable, match=r"^registry\.test sends a web page instead of blob sha256:"):
+            sim.store("app").blob(descriptor, limit=100)
 
 
 def test_a_content_type_that_contradicts_the_body_is_refused() -> None:
@@ -355,7 +368,7 @@ def test_stream_that_breaks_off_is_unavailable_and_not_resumed() -> None:
     got: list[bytes] = []
     with pytest.raises(Unavailable, match=r"^registry\.test ended its answer early$"):
         _collect(got, sim.store("app").stream(descriptor))
-    assert [len(p) for p in got] == [MIB, 5]
+    assert [len(p) for p in got] == [MIB, 5]  # what came can be resumed from, by who keeps it
     assert len(sim.requests_seen) == 1
 
 

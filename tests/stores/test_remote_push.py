@@ -158,7 +158,7 @@ def test_an_upload_that_is_denied_is_not_tried_again(tmp_path: Path) -> None:
     sim.fail("POST", 403)
     with pytest.raises(AuthenticationFailed) as e:
         sim.store("app").push(_signature(None), tag="sig")
-    assert str(e.value) == "registry.test answered 403 to POST an upload to app"
+    assert str(e.value) == "registry.test answered 403 to POST an upload to app, asked without credentials"
     assert len(sim.seen("POST")) == 1
 
 
@@ -428,4 +428,4 @@ def test_a_tag_that_must_not_be_moved_says_what_was_stored() -> None:
     with pytest.raises(AuthenticationFailed) as e:
         sim.store("app").push(artifact)
     assert str(e.value).startswith(f"stored as {artifact.manifest.digest} but not listed under tag ")
-    assert e.value.hint == "docker login registry.test"
+    assert e.value.hint == "imgsign login registry.test"

@@ -13,8 +13,7 @@ import pytest
 
 from imgsign.errors import AuthenticationFailed, ImgsignError, Unavailable
 from imgsign.oci import Artifact
-from imgsign.transport import Transport
-from imgsign.transport.auth import _belongs, _domain
+from imgsign.transport import Transport, realms
 from imgsign.transport.hosts import Origin
 from tests.answers import Answer, Seen, error_answer, json_answer
 from tests.simulator import Simulator
@@ -62,9 +61,9 @@ def test_basic_that_is_refused_is_not_sent_again(tmp_path: Path) -> None:
         sim.store("app", _logged_in(sim, tmp_path)).fetch("1")
     path = tmp_path / "config.json"
     assert str(e.value) == (
-        f"registry.test answered 401 to GET manifest 1 of app, asked with the credentials in '{path}'"
+        f"registry.test answered 401 to GET manifest 1 of app, asked with the credentials from '{path}'"
     )
-    assert e.value.hint == "docker login registry.test"
+    assert e.value.hint == "imgsign login registry.test"
     assert e.value.status == 401
     assert len(sim.requests_seen) == 2
 
@@ -296,11 +295,11 @@ def test_a_strange_realm_may_still_give_anonymous_tokens(tmp_path: Path) -> None
     ],
 )
 def test_whose_token_server_it_is(realm: str, registry: str, belongs: bool) -> None:
-    assert _belongs(Origin.parse(realm), Origin.parse(registry)) is belongs
+    assert realms.belongs(Origin.parse(realm), Origin.parse(registry)) is belongs
 
 
 def test_an_address_has_no_domain() -> None:
-    assert [_domain(h) for h in ("10.0.0.1", "[::1]", "localhost", "a..b", "co.uk")] == [None] * 5
+    assert [realms.domain(h) for h in ("10.0.0.1", "[::1]", "localhost", "a..b", "co.uk")] == [None] * 5
 
 
 def test_a_redirected_token_request_drops_the_password(tmp_path: Path) -> None:
@@ -442,7 +441,7 @@ def test_a_helper_that_is_configured_is_never_passed_over(tmp_path: Path) -> Non
     sim.require_token()
     sim.put_image("app", tag="1")
     (tmp_path / "config.json").write_text('{"credsStore": "desktop"}')
-    with pytest.raises(AuthenticationFailed, match="credential helper 'desktop' is not supported yet"):
+    with pytest.raises(AuthenticationFailed, match=r"there is no program docker-credential-desktop in PATH$"):
         sim.store("app", sim.transport(environ={"DOCKER_CONFIG": str(tmp_path)})).fetch("1")
     assert sim.seen("auth.registry.test") == []
 

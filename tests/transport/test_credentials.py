@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from imgsign.errors import AuthenticationFailed
-from imgsign.transport.credentials import CONFIG_LIMIT, Credential, Credentials
+from imgsign.transport.credentials import CONFIG_LIMIT, Credential, Credentials, Kind
 
 HOST = "registry.test"
 PASSWORD = "pass:word-123"
@@ -81,32 +81,36 @@ def test_no_entry_is_anonymous(tmp_path: Path, config: object) -> None:
 @pytest.mark.parametrize(
     ("config", "reason"),
     [
-        ({"credsStore": "desktop"}, "credential helper 'desktop' is not supported yet"),
-        ({"auths": {HOST: {}}, "credsStore": "desktop"}, "credential helper 'desktop' is not supported yet"),
-        ({"credHelpers": {HOST: "ecr-login"}}, "credential helper 'ecr-login' is not supported yet"),
-        ({"auths": {HOST: {"identitytoken": "secret"}}}, "its 'identitytoken' is not supported yet"),
-        ({"auths": {HOST: {**_auth("0:"), "identitytoken": "secret"}}}, "its 'identitytoken' is not supported yet"),
-        ({"auths": {HOST: {"registrytoken": "secret"}}}, "its 'registrytoken' is not supported yet"),
         ({"auths": {HOST: {"auth": "?secret?"}}}, "not standard base64"),
         ({"auths": {HOST: _auth("nocolon")}}, "'auth' is not base64 of user:password"),
         ({"auths": {HOST: _auth(":secret")}}, "'auth' is not base64 of user:password"),
         ({"auths": {HOST: _auth("alice:")}}, "'auth' has no password"),
         ({"auths": {HOST: {"auth": "/////w=="}}}, "'auth' is not base64 of UTF-8 text"),
+        ({"auths": {HOST: {"identitytoken": "a\nb"}}}, "'identitytoken' holds blanks or control characters"),
+        ({"auths": {HOST: {"registrytoken": "a b"}}}, "'registrytoken' holds blanks or control characters"),
     ],
 )
 def test_what_cannot_be_used_is_an_error_not_anonymous(tmp_path: Path, config: object, reason: str) -> None:
     with pytest.raises(AuthenticationFailed) as e:
         _find(tmp_path, config)
     path = tmp_path / "config.json"
-    assert str(e.value) == f"cannot use the credentials for 'registry.test' in '{path}': {reason}"
-    assert (
-        e.value.hint == "set DOCKER_CONFIG to a directory without a credential helper, then: docker login registry.test"
-    )
+    assert str(e.value) == f"cannot use the credentials for 'registry.test' from '{path}': {reason}"
+    assert e.value.hint == "imgsign login registry.test"
 
 
-def test_an_entry_wins_over_a_helper(tmp_path: Path) -> None:
-    config = {"auths": {HOST: _auth()}, "credsStore": "desktop", "credHelpers": {HOST: "x"}}
-    assert _pair(_find(tmp_path, config)) == ("alice", PASSWORD)
+@pytest.mark.parametrize("user", ["", "00000000-0000-0000-0000-000000000000"])
+def test_an_identity_token_stands_in_place_of_the_password(tmp_path: Path, user: str) -> None:
+    entry = {"identitytoken": "refresh", **(_auth(f"{user}:") if user else {})}
+    found = _find(tmp_path, {"auths": {HOST: entry}})
+    assert found is not None
+    assert (found.kind, found.user, found.secret) == (Kind.IDENTITY_TOKEN, user or "<token>", "refresh")
+    assert found.password == ""
+
+
+def test_a_registry_token_wins_over_all_else(tmp_path: Path) -> None:
+    found = _find(tmp_path, {"auths": {HOST: {**_auth(), "identitytoken": "i", "registrytoken": "r"}}})
+    assert found is not None
+    assert (found.kind, found.secret) == (Kind.REGISTRY_TOKEN, "r")
 
 
 def test_a_helper_for_another_host_does_not_matter(tmp_path: Path) -> None:
@@ -139,9 +143,9 @@ def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
 def test_secrets_are_not_in_the_repr(tmp_path: Path) -> None:
     found = _find(tmp_path, {"auths": {HOST: _auth()}})
     assert found is not None
-    assert repr(found) == f"Credential(source='{tmp_path / 'config.json'}')"
+    assert repr(found) == (f"Credential(source=\"'{tmp_path / 'config.json'}'\", kind=<Kind.PASSWORD: 'password'>)")
 
 
 def test_basic_is_utf8() -> None:
-    credential = Credential(user="a", password="ü", source="")
+    credential = Credential(user="a", secret="ü", source="")
     assert credential.basic == "Basic YTrDvA=="

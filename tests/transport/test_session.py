@@ -499,8 +499,8 @@ def test_an_error_body_of_any_kind_says_nothing(body: bytes) -> None:
     sim.respond("/blobs/", lambda seen: Answer(status=403, body=body))
     with pytest.raises(AuthenticationFailed) as e:
         _get(sim.transport())
-    assert str(e.value) == "registry.test answered 403 to GET blobs/x of app"
-    assert (e.value.codes, e.value.hint) == ((), "docker login registry.test")
+    assert str(e.value) == "registry.test answered 403 to GET blobs/x of app, asked without credentials"
+    assert (e.value.codes, e.value.hint) == ((), "imgsign login registry.test")
 
 
 def test_a_long_message_is_cut() -> None:
