@@ -26,6 +26,7 @@ from imgsign.reference import Digest
 
 PIECE = 1024 * 1024  # bytes read or hashed at once: hashing releases the interpreter lock for pieces this large
 ATTEMPTS = 5  # times one blob is continued after its connection broke
+_BEHIND = 8 * 1024 * 1024  # bytes of a blob after which the system is told to begin to put them on disk
 
 Progress = Callable[[int], None]
 """Told how many more bytes of a blob are here (negative where a bad part was thrown away)."""
@@ -112,11 +113,7 @@ class BlobFiles:
         final.parent.mkdir(parents=True, exist_ok=True)
         self._refuse_links(final)
         with _part_file(final) as (handle, part):
-            try:
-                _Filling(handle, descriptor, progress).run(fetch)
-            except ContentMismatch:
-                os.unlink(part)
-                raise
+            _Filling(handle, descriptor, progress).run(fetch)
             os.fchmod(handle, 0o644)
             os.replace(part, final)
         self._unsynced[final] = None
@@ -157,13 +154,14 @@ class _Filling:
         self._hasher = _hash_file(handle, descriptor.digest.algorithm)
         self._size = os.fstat(handle).st_size
         self._pieced = self._size > 0
+        self._begun = self._size  # up to where the system was told to put it on disk
         progress(self._size)
 
     def run(self, fetch: Fetch) -> None:
         """Bring all of the blob; what was pieced together wrongly is fetched once more.
 
         Raises:
-            ContentMismatch: what came in one answer is not what the descriptor says.
+            ContentMismatch: what came in one answer is not what the descriptor says; nothing of it is left.
             RegistryError: the source failed.
         """
         for last in (False, True):
@@ -172,15 +170,21 @@ class _Filling:
                 self._check()
                 return
             except ContentMismatch:
-                if last or not self._pieced:
+                pieced = self._pieced
+                self._empty()
+                if last or not pieced:
                     raise
             except Unavailable as e:
                 if last or not self._pieced or not _is_wrong_range(e):
                     raise
-            os.ftruncate(self._handle, 0)
-            self._progress(-self._size)
-            self._hasher = hashlib.new(self._wanted.digest.algorithm)
-            self._size, self._pieced = 0, False
+                self._empty()
+
+    def _empty(self) -> None:
+        """Throw away all that is here."""
+        os.ftruncate(self._handle, 0)
+        self._progress(-self._size)
+        self._hasher = hashlib.new(self._wanted.digest.algorithm)
+        self._size, self._begun, self._pieced = 0, 0, False
 
     def _stream(self, fetch: Fetch) -> None:
         """Append what is missing; after a broken connection go on where it ended, the hash carried on."""
@@ -203,6 +207,9 @@ class _Filling:
         self._hasher.update(piece)
         _write_all(self._handle, piece)
         self._size += len(piece)
+        if self._size - self._begun >= _BEHIND:
+            _begin_writing(self._handle, self._begun, self._size - self._begun)
+            self._begun = self._size
         self._progress(len(piece))
 
     def _check(self) -> None:
@@ -265,6 +272,12 @@ def _write_all(handle: int, piece: bytes) -> None:
     view = memoryview(piece)
     while view:
         view = view[os.write(handle, view) :]
+
+
+def _begin_writing(handle: int, offset: int, count: int) -> None:
+    """Let the system begin to put bytes on disk while more are fetched, so that fsync will have little left to do."""
+    if hasattr(os, "posix_fadvise"):  # what macOS lacks is only advice
+        os.posix_fadvise(handle, offset, count, os.POSIX_FADV_DONTNEED)
 
 
 def sync_path(path: Path) -> None:

@@ -60,6 +60,7 @@ class Pool:
         self._ca = ca
         self._files: dict[Origin, Files] = {}
         self._adapters: dict[Origin | None, BaseAdapter] = {}
+        self._plain: BaseAdapter | None = None
         self._certs: Certs | None = None
         self._roots: ssl.SSLContext | None = None
         self._lock = threading.Lock()
@@ -82,7 +83,7 @@ class Pool:
         origin = Origin.parse(url)
         prepared = _prepare(method, url, headers, body)
         proxy = self._proxies.find(origin)
-        adapter = self._get_adapter(origin)
+        adapter = self._get_adapter(origin, plain=origin.scheme == "http" and proxy is None)
         try:
             return adapter.send(
                 prepared,
@@ -99,15 +100,26 @@ class Pool:
                 raise
             raise explained from None
 
-    def _get_adapter(self, origin: Origin) -> BaseAdapter:
-        """Find or make the connections of an origin; those for which nothing is configured share one set."""
+    def _get_adapter(self, origin: Origin, *, plain: bool) -> BaseAdapter:
+        """Find or make the connections of an origin; those for which nothing is configured share one set.
+
+        ``plain``: there will be no TLS, not even with a proxy. Then nothing is read for it: the roots alone
+        take longer than a verification on loopback.
+        """
         if self._given is not None:
             return self._given
         with self._lock:
             found = self._adapters.get(origin)
             if found is None:
-                found = self._adapters[origin] = self._make_adapter(origin)
+                found = self._adapters[origin] = self._plain_adapter() if plain else self._make_adapter(origin)
             return found
+
+    def _plain_adapter(self) -> BaseAdapter:
+        if self._plain is None:
+            from requests.adapters import HTTPAdapter
+
+            self._plain = HTTPAdapter(pool_connections=_HOSTS, pool_maxsize=THREADS, max_retries=0)
+        return self._plain
 
     def _make_adapter(self, origin: Origin) -> BaseAdapter:
         from imgsign.transport.adapter import TlsAdapter

@@ -187,10 +187,12 @@ def test_a_part_of_nothing_is_not_left_behind(files: BlobFiles) -> None:
 
 def test_other_bytes_are_refused_and_nothing_is_kept(files: BlobFiles) -> None:
     source = Source(bytes(len(RAW)))
+    seen: list[int] = []
     with pytest.raises(ContentMismatch, match="is not what its digest says: got 10000 bytes"):
-        files.fill(WANTED, source)
+        files.fill(WANTED, source, seen.append)
     assert source.starts == [0]  # asking again would bring the same
     assert listing(files) == []
+    assert sum(seen) == 0
 
 
 def test_fewer_bytes_are_refused_and_nothing_is_kept(files: BlobFiles) -> None:
