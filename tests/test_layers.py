@@ -37,6 +37,7 @@ FLOORS: dict[str, int] = {
     "platforms": 2,
     "policy": 2,
     "evaluate": 3,
+    "images": 3,
     "gather": 4,
     "signers": 4,
     "stores": 4,
