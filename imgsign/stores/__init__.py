@@ -17,6 +17,13 @@ Edit = Callable[[Artifact | None], Artifact | None]
 """What a tag should hold next, given what it holds now; ``None``: it is already as wanted."""
 
 
+Piece = bytes | memoryview
+"""Some bytes of a stream; a ``memoryview`` is good only until the next one is asked for."""
+
+Room = Callable[[], memoryview]
+"""Asked for a place to put the next bytes of a stream, so that they need not be copied there."""
+
+
 class Store(Protocol):
     """One repository at one place.
 
@@ -43,8 +50,10 @@ class Store(Protocol):
         """
         ...
 
-    def stream(self, descriptor: Descriptor, *, start: int = 0) -> Iterator[bytes]:
+    def stream(self, descriptor: Descriptor, *, start: int = 0, room: Room | None = None) -> Iterator[Piece]:
         """Yield the blob's bytes from offset ``start``, in large pieces, at most ``size - start`` of them.
+
+        A piece is ``bytes``, or the beginning of what ``room`` returned last: a store may use it or not.
 
         NOT hashed: the caller hashes, since it may know the bytes before ``start``. Fewer or more bytes
         than the descriptor says raise ``ContentMismatch`` at the end.

@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator
 from imgsign.errors import AuthenticationFailed, ContentMismatch, ImgsignError, NotFound, RegistryError, Unavailable
 from imgsign.oci import Artifact, Blob, Descriptor, Manifest
 from imgsign.reference import Digest
-from imgsign.stores import Edit, Store
+from imgsign.stores import Edit, Piece, Room, Store
 from imgsign.transport import Transport
 from imgsign.transport.places import Place, Places
 from imgsign.wire import printable
@@ -118,7 +118,7 @@ class MirroredStore:
                     site.report_error(e)
         return self._primary.blob(descriptor, limit=limit)
 
-    def stream(self, descriptor: Descriptor, *, start: int = 0) -> Iterator[bytes]:
+    def stream(self, descriptor: Descriptor, *, start: int = 0, room: Room | None = None) -> Iterator[Piece]:
         """Yield a blob's bytes, unhashed; where one place stops, the next goes on.
 
         The caller hashes, and tells :meth:`doubt` if the bytes were wrong.
@@ -127,7 +127,7 @@ class MirroredStore:
             if not site.may_give(descriptor.digest):
                 continue
             try:
-                for piece in site.store.stream(descriptor, start=start):
+                for piece in site.store.stream(descriptor, start=start, room=room):
                     with self._lock:
                         self._streamed.setdefault(descriptor.digest, set()).add(site)
                     start += len(piece)
@@ -137,7 +137,7 @@ class MirroredStore:
                 site.report_error(e)
             if start == descriptor.size and start:
                 return
-        yield from self._primary.stream(descriptor, start=start)
+        yield from self._primary.stream(descriptor, start=start, room=room)
 
     def doubt(self, descriptor: Descriptor) -> bool:
         """Pass over the mirrors that a wrong blob came from; whether there were any."""
@@ -252,9 +252,9 @@ class _Source:
         """Get a blob from any place."""
         return self._whole.blob(descriptor, limit=limit)
 
-    def stream(self, descriptor: Descriptor, *, start: int = 0) -> Iterator[bytes]:
+    def stream(self, descriptor: Descriptor, *, start: int = 0, room: Room | None = None) -> Iterator[Piece]:
         """Stream a blob from any place."""
-        return self._whole.stream(descriptor, start=start)
+        return self._whole.stream(descriptor, start=start, room=room)
 
     def has(self, descriptor: Descriptor) -> bool:
         """Whether the registry has the blob."""
