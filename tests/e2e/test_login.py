@@ -87,6 +87,11 @@ def test_what_login_wrote_serves_docker_skopeo_and_imgsign(
     assert signed.stdout.startswith(f"signed {name}@{digest} with key ")
     verified = parts.imgsign("verify", "-q", name, "--key", release_key.with_suffix(".pub"), env=place.env)
     assert verified.stdout == f"{place.host}/shop/app@{digest}\n"
+    pulled = parts.imgsign(
+        "pull", name, "docker:", "--key", release_key.with_suffix(".pub"), env={**place.env, "DOCKER_HOST": docker_host}
+    )
+    assert pulled.stdout == f"{place.host}/shop/app@{digest}\n"
+    assert "the engine did not pull" not in pulled.stderr
     if place.tokens is not None:
         kind = "POST refresh_token" if place.tokens.gives_identity else "GET /token"
         assert any(r.startswith(kind) and "pull,push" in r.replace("%2C", ",") for r in place.tokens.requests)
