@@ -165,7 +165,7 @@ def command(
     signature of this key covers already is left alone. Nothing is reported before it has been read back
     and verified.
 
-    The key's password comes from IMGSIGN_PASSWORD, --password-stdin, or a prompt on a terminal.
+    The key's password comes from --password-stdin, IMGSIGN_PASSWORD, or a prompt on a terminal.
     """
     from imgsign.cli import password
     from imgsign.signers import load_signer

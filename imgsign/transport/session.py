@@ -222,12 +222,13 @@ class Transport:
             return self._authorized(request, self.origin(request.repository))
 
     def _authorized(self, request: Request, origin: Origin) -> Body:
-        """Send, and answer challenges; ends after at most two rejected authorizations."""
+        """Send, and answer challenges; ends after at most two rejected authorizations and a wider one."""
         url = request.target
         if "://" not in url:
             url = f"{origin}{url}" if url.startswith("/") else self._url(request, origin)
         own = Origin.parse(url) == origin
         authorization = self._auth.known(origin, request.repository, request.access) if own else None
+        widened = False
         while True:
             body = self._follow(request, url, authorization)
             if body.status in request.expect:
@@ -237,18 +238,16 @@ class Transport:
                 refusal = self._failure(body, request, authorization)
             # Only the registry's own origin may ask for credentials: not a storage host it redirects to
             # (CVE-2020-15157).
-            if body.status == 403 and body.origin == origin:
-                refusal = denial(refusal, authorization)
-            if body.status != 401 or body.origin != origin:
+            if body.status not in (401, 403) or body.origin != origin:
                 raise refusal
-            authorization = self._auth.answer(
-                origin,
-                request.repository,
-                request.access,
-                body.headers.get("www-authenticate", ""),
-                rejected=authorization,
-                refusal=refusal,
-            )
+            asked = origin, request.repository, request.access, body.headers.get("www-authenticate", "")
+            if body.status == 401:
+                authorization = self._auth.answer(*asked, rejected=authorization, refusal=refusal)
+                continue
+            wider = None if widened else self._auth.widen(*asked, authorization)
+            if wider is None:
+                raise denial(refusal, authorization)
+            authorization, widened = wider, True
 
     def _url(self, request: Request, origin: Origin) -> str:
         """Make the URL of a target below a repository's name, as its place wants it."""
