@@ -8,8 +8,9 @@ environment, redirected writes, headers forwarded to other origins.
 
 Promises:
 
-- at most :data:`REDIRECTS` redirects of reads, none of writes; ``Authorization`` never leaves the origin
-  it was made for, also not on the way back; never from https to http, never into a private network;
+- at most :data:`REDIRECTS` redirects of reads, none of writes; ``Authorization`` and the headers of a place
+  never leave the origin they are for, also not on the way back; never from https to http, never into a
+  private network;
 - every request has a timeout and nothing waits past the deadline;
 - reads (and whatever else a caller says may be repeated) are tried :data:`retry.TRIES` times;
 - bytes are neither decompressed nor decoded;
@@ -257,8 +258,19 @@ class Transport:
             url += f"{'&' if '?' in request.target else '?'}ns={self._place.namespace}"
         return url
 
+    def _headers(self, start: Origin) -> tuple[tuple[str, str], ...]:
+        """The fields that are configured for the place, if that is where one asks."""
+        place = self._place
+        if place is None or not place.header or start != self.origin(place.repository):
+            return ()
+        return place.header
+
+    @property
+    def _secrets(self) -> tuple[str, ...]:
+        return () if self._place is None else tuple(value for _, value in self._place.header)
+
     def _failure(self, body: Body, request: Request, authorization: Authorization | None) -> RegistryError:
-        secrets = () if authorization is None else authorization.secrets
+        secrets = self._secrets + (() if authorization is None else authorization.secrets)
         return failure(
             body,
             method=request.method,
@@ -280,8 +292,8 @@ class Transport:
 
     def _follow(self, request: Request, url: str, authorization: Authorization | None) -> Body:
         """Send, and follow the redirects of a read; the last answer is returned whatever it is."""
-        headers = dict(request.headers)
         start = Origin.parse(url)
+        headers = {**dict(self._headers(start)), **request.headers}
         for _ in range(REDIRECTS + 1):
             if authorization is not None:
                 headers["Authorization"] = authorization.header
@@ -301,8 +313,7 @@ class Transport:
                     raise RegistryError(elsewhere, status=body.status)
             if there != start:
                 # Once the origin has been left, it stays off: the way back was chosen by somebody else.
-                authorization = None
-                headers.pop("Authorization", None)
+                authorization, headers = None, dict(request.headers)
             url = target
         raise Unavailable(f"{start} redirects {request.description} more than {REDIRECTS} times", url=redact(url))
 
@@ -312,11 +323,14 @@ class Transport:
         left = self.left(f"asking {redact(url)}")
         if send_before is not None and self.clock() > send_before:
             raise TooLate("not sent: too much time has passed since its tag was read")
+        connect = None if self._place is None else self._place.dial_timeout
+        if connect is not None and self._place is not None and Origin.parse(url) != self.origin(self._place.repository):
+            connect = None
         began = self.clock()
-        response = self._pool.send(method, url, headers, body, left=left)
+        response = self._pool.send(method, url, headers, body, left=left, connect=connect)
         return Body(response, url, began=began, clock=self.clock, left=self.left)
 
     # Tokens
 
     def _fetch_token(self, query: TokenQuery, purpose: Purpose) -> bytes:
-        return fetch_token(query, purpose, send=self._follow, retry=self.retry)
+        return fetch_token(query, purpose, send=self._follow, retry=self.retry, secrets=self._secrets)

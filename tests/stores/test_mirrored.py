@@ -19,7 +19,7 @@ from imgsign.stores.layout import LayoutStore
 from imgsign.stores.locate import store_at
 from imgsign.stores.mirrored import LISTED_LIMIT
 from imgsign.transport.places import Place, Places
-from tests.answers import Answer, Seen
+from tests.answers import Answer, Seen, error_answer
 from tests.simulator import Simulator, manifest_bytes
 
 APP = Repository("registry.test", "app")
@@ -304,6 +304,89 @@ def test_credentials_of_the_registry_never_reach_a_mirror(tmp_path: Path) -> Non
     assert sent
     assert all(s.authorization is None for s in sent)
     assert any(s.authorization == f"Basic {auth}" for s in world.registry.requests_seen)
+
+
+SECRET = "the-headers-secret"
+
+
+def _with_header(**more: object) -> World:
+    header = (("x-api-key", SECRET), ("authorization", f"Bearer {SECRET}"))
+    place = Place(repository=Repository("mirror.test", "app"), source="hosts.toml", header=header, **more)  # type: ignore[arg-type]  # fields of Place
+    return World(place=place)
+
+
+def _sent(world: World) -> dict[str, set[tuple[str | None, str | None]]]:
+    """What each host has seen of the two headers."""
+    found: dict[str, set[tuple[str | None, str | None]]] = {}
+    for seen in world.registry.requests_seen:
+        found.setdefault(seen.host, set()).add((seen.headers.get("x-api-key"), seen.authorization))
+    return found
+
+
+def test_headers_of_a_mirror_are_sent_to_its_origin_only() -> None:
+    world = _with_header()
+    image = world.both(lambda sim: sim.put_image("app", tag="1"))
+    world.registry.site("cdn.test", lambda seen: Answer(status=307, headers=(("Location", "https://mirror.test/x"),)))
+    world.mirror.redirect(f"/blobs/{_layer(image).digest}", "https://cdn.test/blob")
+    back: list[tuple[str | None, str | None]] = []
+
+    def returned(seen: Seen) -> Answer:
+        back.append((seen.headers.get("x-api-key"), seen.authorization))
+        return Answer(body=b"layer ")
+
+    world.mirror.respond("mirror.test/x$", returned)
+    store = world.store()
+    store.fetch("1")
+    assert store.blob(_layer(image), limit=100).raw == b"layer "
+    world.mirror.fail("/manifests/", 404)
+    store.fetch(image.digest)
+    sent = _sent(world)
+    assert sent["registry.test"] == sent["cdn.test"] == {(None, None)}
+    assert sent["mirror.test"] == {(SECRET, f"Bearer {SECRET}"), (None, None)}
+    assert back == [(None, None)]  # also not on the way back from somewhere else
+
+
+def test_headers_of_a_mirror_do_not_reach_its_token_server() -> None:
+    world = _with_header()
+    world.both(lambda sim: sim.put_image("app", tag="1"))
+    world.mirror.require_token(realm="https://auth.mirror.test/token")
+    world.registry.site("auth.mirror.test", lambda seen: world.mirror._give_token(seen, None))
+    world.store().fetch("1")
+    assert _sent(world)["auth.mirror.test"] == {(None, None)}
+    assert (SECRET, "Bearer token-1") in _sent(world)["mirror.test"]
+    assert world.asked("registry.test") == []
+
+
+def test_headers_of_a_mirror_are_not_shown_even_if_it_repeats_them() -> None:
+    world = _with_header()
+    world.both(lambda sim: sim.put_image("app", tag="1"))
+
+    def echo(seen: Seen) -> Answer:
+        return error_answer(403, "DENIED", f"you sent {seen.headers['x-api-key']}")
+
+    world.mirror.respond("GET", echo)
+    world.store().fetch("1")
+    (note,) = world.notes
+    assert "you sent …" in note
+    assert SECRET not in note
+
+
+def test_the_time_for_a_connection_is_that_of_the_mirror_only() -> None:
+    world = _with_header(dial_timeout=1.5)
+    image = world.both(lambda sim: sim.put_image("app", tag="1"))
+    world.registry.site("cdn.test", lambda seen: Answer(body=b"layer "))
+    world.mirror.redirect("/blobs/", "https://cdn.test/blob")
+    store = world.store()
+    store.fetch("1")
+    store.blob(_layer(image), limit=100)
+    registry_of(store).fetch("1")
+    hosts = [s.host for s in world.registry.requests_seen]
+    assert list(zip(hosts, world.registry.timeouts, strict=True)) == [
+        ("mirror.test", (1.5, 60.0)),
+        ("mirror.test", (1.5, 60.0)),
+        ("cdn.test", (10.0, 60.0)),
+        ("registry.test", (10.0, 60.0)),
+    ]
 
 
 def test_a_moved_and_named_place_is_asked_by_its_own_address() -> None:
