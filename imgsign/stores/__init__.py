@@ -108,6 +108,14 @@ class Several(Protocol):
         """The registry of the name alone: where one writes, and reads what one is about to sign."""
         ...
 
+    def attached(self, subject: Digest) -> Iterator[Descriptor]:
+        """Yield the referrers of a subject that was judged; what fails is reported while some place answers."""
+        ...
+
+    def newest(self, tag: str) -> Manifest:
+        """Get what a signature's tag holds, from the registry rather than from a mirror that may lag."""
+        ...
+
     def doubt(self, descriptor: Descriptor) -> bool:
         """Take note that what was streamed of a blob is not it; whether another place may have it."""
         ...
@@ -116,6 +124,16 @@ class Several(Protocol):
 def sources(store: Store) -> tuple[Store, ...]:
     """Where to look for the signatures of an image, in order: what one place lacks another may have."""
     return store.sources if isinstance(store, Several) else (store,)
+
+
+def attached(store: Store, subject: Digest) -> Iterator[Descriptor]:
+    """Yield the referrers of a subject that was judged, to take them along."""
+    return store.attached(subject) if isinstance(store, Several) else store.referrers(subject)
+
+
+def newest(store: Store, tag: str) -> Manifest:
+    """Get what a signature's tag holds, from the most authoritative place that has it."""
+    return store.newest(tag) if isinstance(store, Several) else store.fetch(tag)
 
 
 def doubt(store: Store, descriptor: Descriptor) -> bool:

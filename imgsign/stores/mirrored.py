@@ -12,14 +12,15 @@ says is believed without a digest.
 - Everything is written to the registry of the name, and read back from there by what writes it.
 
 A mirror that fails, lies or lacks something is passed over and reported by ``note``, one line for each
-mirror and kind of fault; the registry's failure is the store's. A mirror whose bytes were not those of
-their digest is not asked for content again.
+mirror and kind of fault; the registry's failure is the store's, except that signatures which a mirror has
+are taken along without it. A mirror whose bytes were not those of their digest is not asked for content again.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 from imgsign.errors import AuthenticationFailed, ContentMismatch, ImgsignError, NotFound, RegistryError, Unavailable
 from imgsign.oci import Artifact, Blob, Descriptor, Manifest
@@ -46,6 +47,7 @@ class _Site:
         self.is_out = False
         self.resolved = False
         self._note = note
+        self._is_alone = False
         self._reported: set[str] = set()
 
     def report(self, kind: str, what: str) -> None:
@@ -79,6 +81,8 @@ class MirroredStore:
         self._mirrors = tuple(_Site(p, make(p, transport), note) for p in places.mirrors)
         self._primary = make(places.primary, transport)
         self.registry = self._primary if places.primary == places.registry else make(places.registry, transport)
+        self._note = note
+        self._is_alone = False
         self._lock = threading.Lock()
         self._absent: dict[str, set[_Site]] = {}
         self.listed: dict[Digest, dict[_Site, set[Digest]]] = {}
@@ -166,6 +170,46 @@ class MirroredStore:
                 if descriptor.digest not in seen:
                     seen.add(descriptor.digest)
                     yield descriptor
+
+    # Signatures that are taken along with an image, which has been judged by then
+
+    def attached(self, subject: Digest) -> Iterator[Descriptor]:
+        """Yield what any place lists; a failing registry is only reported while a mirror answers."""
+        try:
+            yield from self.referrers(subject)
+        except RegistryError as e:
+            self._go_on_without_registry(e)
+
+    def newest(self, tag: str) -> Manifest:
+        """Get what the registry has under a signature's tag; what a mirror has if the registry has or says nothing.
+
+        A mirror may have kept the tag as it was before a signature was added or replaced.
+
+        Raises:
+            NotFound: no place that answers has it.
+            RegistryError: the registry's, if no mirror answers.
+        """
+        *mirrors, registry = self.sources
+        try:
+            return registry.fetch(tag)
+        except RegistryError as e:
+            for source in mirrors:
+                with suppress(NotFound):  # also made of a mirror's failure, which is reported
+                    found = source.fetch(tag)
+                    why = "has none" if isinstance(e, NotFound) else "fails"
+                    self._note(f"signatures of {tag} are those of a mirror, since the registry {why}")
+                    return found
+            if isinstance(e, NotFound):
+                raise
+            self._go_on_without_registry(e)
+            raise NotFound(e.message) from e
+
+    def _go_on_without_registry(self, error: RegistryError) -> None:
+        if all(site.is_out for site in self._mirrors):
+            raise error
+        if not self._is_alone:
+            self._is_alone = True
+            self._note(f"signatures were taken along from mirrors only: {printable(error.message, limit=_SAID)}")
 
     # Writing
 

@@ -6,23 +6,28 @@ import base64
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from imgsign.errors import ContentMismatch, NotFound, Unavailable
 from imgsign.oci import EMPTY_CONFIG, OCI_MANIFEST, Artifact, Descriptor, Manifest
-from imgsign.reference import Digest, Repository
-from imgsign.stores import Several, Store, doubt, registry_of, sources
+from imgsign.reference import Digest, Reference, Repository
+from imgsign.signing import SignOptions, sign
+from imgsign.stores import Several, Store, attached, doubt, newest, registry_of, sources
 from imgsign.stores.destination import LayoutDestination
 from imgsign.stores.layout import LayoutStore
 from imgsign.stores.locate import store_at
 from imgsign.stores.mirrored import LISTED_LIMIT
 from imgsign.transport.places import Place, Places
+from imgsign.workflow import key_policy, pull
 from tests.answers import Answer, Seen, error_answer
+from tests.signing_keys import signer
 from tests.simulator import Simulator, manifest_bytes
 
 APP = Repository("registry.test", "app")
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 
 @dataclass
@@ -433,3 +438,86 @@ def test_pulling_fails_if_the_registry_lies_too(tmp_path: Path) -> None:
     place.open()
     with pytest.raises(ContentMismatch, match=r"is not what its digest says"):
         place.put(world.store(), image, None)
+
+
+# Signatures that a pull takes along
+
+
+def _signed_at(world: World, **which: str) -> tuple[Manifest, str]:
+    """Both have the image; each has the ``.sig`` tag as one key left it, the registry last. Returns that tag."""
+    image = world.both(lambda sim: sim.put_image("app", tag="1"))
+    for where, by in which.items():
+        sim = world.mirror if where == "mirror" else world.registry
+        store = sim.store("app")
+        options = SignOptions(formats=("simple",))
+        sign([Reference.parse("registry.test/app:1")], signer(by), options, locate=lambda r: store, now=NOW)  # noqa: B023  # called before it changes
+    return image, f"{image.digest.tag}.sig"
+
+
+def _pull(world: World, base: Path, *keys: str) -> LayoutStore:
+    policy, trust = key_policy([signer(k).public_key for k in keys])
+    place = LayoutDestination(base / "layout", "1", None)
+    store = world.store()
+    name = Reference.parse("registry.test/app:1")
+    assert pull(name, policy, trust, place, locate=lambda r: store, now=NOW).allowed
+    return LayoutStore(base / "layout")
+
+
+def _held(sim: Simulator, tag: str) -> str:
+    return sim.repository("app").tags[tag]
+
+
+def test_the_registrys_signatures_are_taken_along_not_what_a_mirror_has_kept_of_them(tmp_path: Path) -> None:
+    world = World()
+    _, tag = _signed_at(world, mirror="release", registry="ci")
+    # The mirror's signature suffices for the verdict, and yet it is not the last word about the tag.
+    layout = _pull(world, tmp_path, "release", "ci")
+    assert _held(world.mirror, tag) != _held(world.registry, tag)
+    assert str(layout.fetch(tag).digest) == _held(world.registry, tag)
+    assert world.notes == []
+
+
+@pytest.mark.parametrize("fault", ["503", "404"])
+def test_a_mirrors_signatures_are_taken_along_with_a_note_if_the_registry_gives_none(
+    tmp_path: Path, fault: str
+) -> None:
+    world = World()
+    _, tag = _signed_at(world, mirror="release", registry="ci")
+    world.registry.fail(rf"registry\.test.*{tag}", int(fault))
+    layout = _pull(world, tmp_path, "release")
+    assert str(layout.fetch(tag).digest) == _held(world.mirror, tag)
+    why = {"404": "the registry has none", "503": "the registry fails"}[fault]
+    assert f"signatures of {tag} are those of a mirror, since {why}" in world.notes
+
+
+def test_without_the_registry_a_pull_takes_along_what_the_mirror_lists(tmp_path: Path) -> None:
+    world = World()
+    image = world.both(lambda sim: sim.put_image("app", tag="1"))
+    mirror = world.mirror.store("app")
+    sign([Reference.parse("registry.test/app:1")], signer("release"), SignOptions(), locate=lambda r: mirror, now=NOW)
+    world.registry.fail(r"//registry\.test", 503)
+    layout = _pull(world, tmp_path, "release")
+    assert [d.digest for d in layout.referrers(image.digest)] == [
+        Digest.parse(d) for d in world.mirror.repository("app").manifests if d != str(image.digest)
+    ]
+    (note,) = world.notes
+    assert note.startswith("signatures were taken along from mirrors only: registry.test answered 503 to GET ")
+
+
+def test_a_failing_registry_is_an_error_if_no_mirror_answers() -> None:
+    world = World()
+    image, tag = _signed_at(world)
+    world.mirror.fail("GET", 503)
+    world.registry.fail(r"//registry\.test", 503)
+    store = world.store()
+    for ask in (lambda: newest(store, tag), lambda: list(attached(store, image.digest))):
+        with pytest.raises(Unavailable, match=r"registry\.test answered 503"):
+            ask()
+
+
+def test_a_failing_registry_is_never_an_empty_list_for_who_shows_it() -> None:
+    world = World()
+    image, _ = _signed_at(world)
+    world.registry.fail(r"//registry\.test.*/referrers/", 503)
+    with pytest.raises(Unavailable):
+        list(world.store().referrers(image.digest))
