@@ -72,6 +72,16 @@ class Pool:
                 self._files[origin] = files
                 self._adapters.pop(origin, None)
 
+    def files(self, origin: Origin) -> Files:
+        """What is configured for TLS with an origin beyond the roots, in the order of use.
+
+        Raises:
+            Unavailable: ``certs.d`` holds half a pair, or cannot be read.
+        """
+        from imgsign.transport.certs import Certs
+
+        return Files(ca=self._ca) + Certs(self._environ).find(origin) + self._files.get(origin, Files())
+
     def send(
         self,
         method: str,

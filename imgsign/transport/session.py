@@ -213,6 +213,14 @@ class Transport:
             return origin
         return api_origin(registry, http=False)
 
+    def tls_files(self, repository: Repository) -> Files:
+        """The files that are used for TLS with a repository's API, beyond the roots.
+
+        Raises:
+            RegistryError: they cannot be used, or the registry's name cannot be a host.
+        """
+        return self._pool.files(self.origin(repository))
+
     # One try
 
     def _open(self, request: Request) -> Body:
