@@ -32,6 +32,7 @@ from imgsign.stores.destination import LayoutDestination
 from imgsign.stores.remote import RemoteStore
 from imgsign.transport import Transport
 from imgsign.workflow import key_policy, pull, verify
+from tests import leaks
 from tests.answers import Answer, Respond, Seen
 from tests.fault_matrix import Cell, cells
 from tests.faults import THIEF_QUERY, Installed, install
@@ -138,7 +139,7 @@ class World:
             if isinstance(e, Denied):
                 letter = self._judged(e.decision)
             self.code = exit_code(e)
-        self.texts += [repr(transport), repr(vars(transport)), repr(store), repr(signer())]
+        self.texts += [*leaks.texts(transport), *leaks.texts(store), *leaks.texts(signer())]
         return letter
 
     def _command(self, command: str, store: Store) -> str:
