@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,6 +110,9 @@ def test_what_login_wrote_serves_docker_skopeo_and_imgsign(
 
 
 def test_what_docker_login_wrote_serves_imgsign(place: Place, docker_host: str, release_key: Path) -> None:
+    # With a file that holds nothing at all docker's client would pick a helper it finds, such as pass.
+    place.config.mkdir()
+    (place.config / "config.json").write_text('{"auths": {"other.example.com": {}}}')
     parts.run(
         "docker", "login", place.host, "-u", USER, "--password-stdin",
         input=PASSWORD, env={**place.env, "DOCKER_HOST": docker_host},
@@ -169,3 +173,46 @@ def test_a_password_cannot_be_given_as_an_argument(tmp_path: Path) -> None:
         done = parts.imgsign("login", "localhost:1", "-u", "a", flag, "in-the-process-list", check=False)
         assert done.returncode == 2
         assert "in-the-process-list" not in done.stdout + done.stderr
+
+
+@pytest.fixture
+def password_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """``pass`` with a throw-away GPG key of its own; its home is short, since sockets lie in it."""
+    parts.need("gpg", "gpgconf", "pass", "docker-credential-pass")
+    with tempfile.TemporaryDirectory(prefix="imgsign-") as gpg:
+        monkeypatch.setenv("GNUPGHOME", gpg)
+        monkeypatch.setenv("PASSWORD_STORE_DIR", str(tmp_path / "store"))
+        user = "throw-away@example.com"
+        parts.run("gpg", "--batch", "--passphrase", "", "--quick-generate-key", user, "default", "default", "never")
+        parts.run("pass", "init", user)
+        try:
+            yield tmp_path / "store"
+        finally:
+            parts.run("gpgconf", "--kill", "all")
+
+
+def test_dockers_helper_for_pass_keeps_what_login_gives_it_and_serves_docker_and_imgsign(
+    place: Place, password_store: Path, docker_host: str, release_key: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    place.config.mkdir()
+    (place.config / "config.json").write_text('{"credsStore": "pass"}')
+    code, out, err = place.login()
+    source = f"credential helper 'pass' of '{place.config / 'config.json'}'"
+    assert (code, out, err) == (0, f"logged in to {place.host}, stored in {source}\n", "")
+    assert place.stored == {"credsStore": "pass", "auths": {place.host: {}}}
+    kept = [p for p in password_store.rglob("*.gpg") if p.is_file()]
+    assert len(kept) == 1
+    identity = place.tokens is not None and place.tokens.gives_identity
+    assert kept[0].stem == ("<token>" if identity else USER)
+    assert PASSWORD.encode() not in kept[0].read_bytes()
+    monkeypatch.setenv("DOCKER_CONFIG", str(place.config))
+    name = f"{place.host}/pass/app:1"
+    digest = images.build_and_push(tmp_path / "build", docker_host, name)
+    signed = parts.imgsign("sign", name, "-k", release_key, env=place.env)
+    assert signed.stdout.startswith(f"signed {name}@{digest} with key ")
+    assert parts.imgsign("logout", place.host, env=place.env).stdout == f"logged out of {place.host}\n"
+    assert list(password_store.rglob("*.gpg")) == []
+    refused = parts.imgsign("verify", name, "-k", release_key.with_suffix(".pub"), env=place.env, check=False)
+    assert refused.returncode == 3
+    assert "asked without credentials" in refused.stderr
