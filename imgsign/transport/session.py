@@ -25,13 +25,13 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from imgsign.errors import RegistryError, Unavailable
 from imgsign.reference import Repository
-from imgsign.transport import retry
 from imgsign.transport.auth import Authenticator, Authorization, denial
 from imgsign.transport.credentials import Credentials, Known
+from imgsign.transport.deadline import Timed
 from imgsign.transport.fetch import fetch_token
 from imgsign.transport.hosts import Origin, Proxies, api_origin, check_hop, is_loopback
 from imgsign.transport.memory import Memory
@@ -40,14 +40,11 @@ from imgsign.transport.pool import Files, Pool
 from imgsign.transport.realms import Realms
 from imgsign.transport.replies import Body, Reply, failure, refuse_encoding
 from imgsign.transport.request import Request, TooLate
-from imgsign.transport.retry import Transient
 from imgsign.transport.tokens import KeepIdentity, Purpose, TokenQuery
 from imgsign.wire import redact
 
 if TYPE_CHECKING:
     from requests.adapters import BaseAdapter
-
-T = TypeVar("T")
 
 REDIRECTS = 5
 """Redirects followed for one read; registries need one or two, curl's default is 50."""
@@ -64,7 +61,7 @@ class _SpeaksTls(Exception):
     """A server answered plain http with the wish for TLS."""
 
 
-class Transport:
+class Transport(Timed):
     """All requests of a process to all registries: one pool, one token cache; thread-safe.
 
     ``environ`` gives credentials (``DOCKER_CONFIG``, ``HOME``), proxies and ``SSL_CERT_FILE``.
@@ -89,9 +86,7 @@ class Transport:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self.clock = clock
-        self._sleep = sleep
-        self._deadline = deadline
+        super().__init__(deadline=deadline, clock=clock, sleep=sleep)
         self._insecure_http = insecure_http
         self._pool = Pool(adapter=adapter, proxies=Proxies.from_environ(environ), environ=environ, ca=ca)
         self._place: Place | None = None
@@ -125,56 +120,6 @@ class Transport:
         if place.ca or place.client:
             self._pool.trust(view.origin(place.repository), Files(ca=place.ca, client=place.client))
         return view
-
-    # Time
-
-    def left(self, doing: str = "") -> float:
-        """Return the seconds until the deadline, infinity without one; ``doing`` is said if it has passed.
-
-        Raises:
-            Unavailable: if it has passed.
-        """
-        left = self._remaining()
-        if left <= 0:
-            raise Unavailable("the deadline has passed" + (f" while {doing}" if doing else ""))
-        return left
-
-    def _remaining(self) -> float:
-        return float("inf") if self._deadline is None else self._deadline - self.clock()
-
-    def pause(self, seconds: float) -> None:
-        """Sleep.
-
-        Raises:
-            Unavailable: at once, if that would reach the deadline.
-        """
-        if seconds >= self.left():
-            raise Unavailable("the deadline is too near to try again")
-        self._sleep(seconds)
-
-    def retry(self, work: Callable[[], T], *, tries: int = retry.TRIES) -> T:
-        """Do ``work`` until it ends in anything but a ``Transient``, with growing pauses.
-
-        Raises:
-            Unavailable: saying how often it was tried. With one try, the ``Transient`` itself.
-        """
-        spent = count = 0
-        while True:
-            try:
-                return work()
-            except Transient as e:
-                count += 1
-                spent += e.cost
-                if tries == 1:
-                    raise
-                wait = None if spent >= tries else retry.delay(e, count)
-                if wait is None or wait >= self._remaining():
-                    times = "once" if count == 1 else f"{count} times"
-                    until = "" if wait is None else " until the deadline"
-                    raise Unavailable(
-                        f"{e.message}, tried {times}{until}", status=e.status, codes=e.codes, url=e.url, hint=e.hint
-                    ) from None
-            self._sleep(wait)
 
     # Requests
 

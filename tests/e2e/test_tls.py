@@ -12,6 +12,7 @@ import pytest
 from tests.e2e import images, parts
 from tests.e2e.certificates import Authority
 
+HTPASSWD = "user:$2b$05$hEG3uunBdoMnTzu7X3OsNuOx0zAAV0tVaZCEIifoROxatw7pntFPy\n"  # of "secret"
 PROXY_PASSWORD = "proxy-secret-1f2e"
 
 
@@ -78,6 +79,44 @@ def test_login_trusts_the_authority_it_is_given(secure: parts.Registry, authorit
     code, said = login("--ca", authority.file)
     assert code == 0
     assert f"logged in to {secure.host}, stored in " in said
+
+
+def test_a_registry_with_tls_and_htpasswd_from_login_to_verify(
+    authority: Authority, release_key: Path, tmp_path: Path
+) -> None:
+    passwords = tmp_path / "htpasswd"
+    passwords.write_text(HTPASSWD)
+    pair = authority.issue("guarded", _own_address())
+    tls = (*pair, authority.file)
+    with parts.registry(tmp_path / "guarded", tls=tls, htpasswd=passwords, address=_own_address()) as guarded:
+        env = {"DOCKER_CONFIG": str(tmp_path / "docker"), "IMGSIGN_PASSWORD": "test"}
+        trust = ("--ca", authority.file)
+
+        def login(password: str) -> tuple[int, str]:
+            command = ("login", guarded.host, "-u", "user", "--password-stdin", *trust)
+            done = parts.imgsign(*command, input=password, check=False, env=env)
+            return done.returncode, done.stdout + done.stderr
+
+        code, said = login("wrong-1f2e")
+        assert code == 3
+        assert "does not accept this user and password, nothing was stored" in said
+        assert "wrong-1f2e" not in said
+        assert login("secret")[0] == 0
+        name, key = f"{guarded.host}/guarded:1", release_key.with_suffix(".pub")
+        skopeo = ("skopeo", "copy", "--dest-cert-dir", authority.file.parent / "only-ca", "--authfile")
+        (authority.file.parent / "only-ca").mkdir()
+        shutil.copy(authority.file, authority.file.parent / "only-ca")
+        parts.need("umoci", "skopeo")
+        layout = tmp_path / "layout"
+        parts.run("umoci", "init", "--layout", layout)
+        parts.run("umoci", "new", "--image", f"{layout}:a")
+        parts.run(*skopeo, tmp_path / "docker/config.json", f"oci:{layout}:a", f"docker://{name}")
+        parts.imgsign("sign", name, "-k", release_key, *trust, env=env)
+        done = parts.imgsign("verify", name, "-k", key, *trust, env=env)
+        assert done.stdout.startswith(f"allowed {name}@sha256:")
+        anonymous = parts.imgsign("verify", name, "-k", key, *trust, check=False)
+    assert anonymous.returncode == 3
+    assert "asked without credentials" in anonymous.stderr
 
 
 def test_half_a_client_certificate_is_an_error(secure: parts.Registry, release_key: Path, tmp_path: Path) -> None:
