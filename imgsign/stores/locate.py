@@ -91,10 +91,11 @@ class Registries:
 
         Raises:
             AuthenticationFailed: a place of credentials cannot be used.
+            Unavailable: the deadline has passed.
         """
         from imgsign.transport.credentials import Credentials
 
-        return Credentials(self._environ).find(repository.registry, repository.path)
+        return Credentials(self._environ).find(repository.registry, repository.path, left=self.transport.left())
 
 
 def store_at(places: Places, transport: Transport, note: Callable[[str], None]) -> Store:

@@ -153,8 +153,10 @@ class Authenticator:
         """
         found = (c.parameters for c in parse_challenges(challenges) if c.scheme == "bearer")
         parameters = next((p for p in found if p.get("realm") and p.get("scope")), None)
+        if parameters is None:
+            return None
         credential = self._find(repository)
-        if parameters is None or (credential is not None and credential.kind is Kind.REGISTRY_TOKEN):
+        if credential is not None and credential.kind is Kind.REGISTRY_TOKEN:
             return None
         way = _bearer_way(parameters, wide=True)
         if way == self._ways.get((origin, repository.path)):
