@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,6 +142,23 @@ def test_one_helper_serves_imgsign_and_docker(
     images.build_and_push(tmp_path / "build", docker_host, f"{place.host}/helped/app:1")
     parts.imgsign("logout", place.host, env=place.env)
     assert helper.kept == {}
+
+
+def test_a_helper_that_hangs_ends_with_the_commands_deadline(
+    place: Place, release_key: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    CredentialProgram(tmp_path / "bin").write("#!/bin/sh\nexec sleep 60\n", "slow")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    place.config.mkdir()
+    (place.config / "config.json").write_text('{"credsStore": "slow"}')
+    began = time.monotonic()
+    done = parts.imgsign(
+        "verify", f"{place.host}/shop/app:1", "-k", release_key.with_suffix(".pub"), "--timeout", "2s",
+        env=place.env, check=False,
+    )  # fmt: skip
+    assert time.monotonic() - began < 20  # the helper alone would have had 30
+    assert done.returncode == 3
+    assert "the deadline has passed while asking credential helper 'slow' of " in done.stderr
 
 
 def test_skopeo_login_serves_imgsign_by_its_auth_file(place: Place, release_key: Path, tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def plain_elsewhere(tmp_path: Path) -> Iterator[parts.Registry]:
 def test_hosts_toml_of_containerd_names_the_mirror_and_its_header(
     etc: Path, registry: parts.Registry, release_key: Path, tmp_path: Path
 ) -> None:
-    images.push(registry, "toml", "1")
+    digest = images.push(registry, "toml", "1")
     name, key = f"{registry.host}/toml:1", release_key.with_suffix(".pub")
     sign(name, release_key)
     front = (
@@ -95,6 +95,9 @@ def test_hosts_toml_of_containerd_names_the_mirror_and_its_header(
     assert f'"GET /v2/toml/manifests/1?ns={registry.host} HTTP/1.1" 200' in asked
     (listed,) = [line for line in doctor.stdout.splitlines() if line.startswith("  host files ")]
     assert f"'/etc/{hosts.relative_to(etc)}'" in listed
+    (mirror,) = [line for line in doctor.stdout.splitlines() if line[2:].startswith("mirror 1 ")]
+    where = f"127.0.0.1:{port}/toml (from /etc/{hosts.relative_to(etc)})"
+    assert mirror == f"  mirror 1     {where} answers 200, resolves 1 to {digest}"
     assert refused.stdout.startswith(f"allowed {name}@sha256:")
     assert f"note: mirror 127.0.0.1:{port}/toml was passed over: 127.0.0.1:{port} answered 403" in refused.stderr
     for said in (done, doctor, refused):
