@@ -234,6 +234,23 @@ def test_a_403_after_the_wider_scope_ends_the_matter(tmp_path: Path) -> None:
     assert [s.host for s in sim.requests_seen] == ["registry.test", "auth.registry.test", "registry.test"]
 
 
+def test_a_registry_that_names_ever_more_scopes_is_asked_once_more_only(tmp_path: Path) -> None:
+    sim = _simulator()
+    count = iter(range(1000))
+
+    def never_enough(seen: Seen) -> Answer:
+        if seen.authorization is None:
+            return error_answer(401, "UNAUTHORIZED").with_header("WWW-Authenticate", WIDER)
+        challenge = WIDER.replace(":base:", f":base{next(count)}:")
+        return error_answer(403, "DENIED").with_header("WWW-Authenticate", challenge)
+
+    sim.respond("//registry.test/.*/manifests/", never_enough)
+    with pytest.raises(AuthenticationFailed, match=r"registry\.test answered 403"):
+        sim.store("app", _transport(sim, tmp_path, _password())).fetch("1")
+    assert len(sim.seen("//registry.test/")) == 3
+    assert len(sim.seen("auth.registry.test")) == 2
+
+
 def test_a_wider_scope_that_the_token_server_refuses_leaves_the_403(tmp_path: Path) -> None:
     sim = _simulator()
     _wants_more(sim)
