@@ -248,7 +248,7 @@ class Authenticator:
 def denial(refusal: RegistryError, authorization: Authorization | None) -> AuthenticationFailed:
     """Add to a 403, which no other authorization would change, with which one was asked."""
     who = ANONYMOUS if authorization is None else authorization.who
-    hint = refusal.hint if who == ANONYMOUS else f"they lack the right; with others: {refusal.hint}"
+    hint = refusal.hint if who == ANONYMOUS else f"if they lack the right, use others: {refusal.hint}"
     return _refusal(refusal, f"{refusal.message}, asked {who}", hint)
 
 

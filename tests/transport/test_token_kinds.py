@@ -185,7 +185,7 @@ def test_a_403_says_whose_credentials_were_not_enough(tmp_path: Path) -> None:
     assert str(e.value) == (
         f"registry.test answered 403 to GET manifest 1 of app, asked with the credentials from '{tmp_path}/config.json'"
     )
-    assert e.value.hint == "they lack the right; with others: imgsign login registry.test"
+    assert e.value.hint == "if they lack the right, use others: imgsign login registry.test"
     assert len(sim.seen("GET .*/manifests/")) == 3  # a 403 without a challenge is final
 
 
