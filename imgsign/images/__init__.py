@@ -66,7 +66,8 @@ class Problem:
 class Build:
     """A Dockerfile that a file names: ``dockerfile`` relative to ``context``, both as written after expansion.
 
-    ``inline`` is its text if the file holds it; ``contexts`` are named contexts (name -> value).
+    ``inline`` is its text if the file holds it; ``contexts`` are named contexts (name -> value). An argument of
+    ``None`` is given, but its value is not known.
     """
 
     context: str
@@ -74,7 +75,7 @@ class Build:
     spot: Spot
     inline: str | None = None
     target: str | None = None
-    arguments: Mapping[str, str] = field(default_factory=dict, hash=False)
+    arguments: Mapping[str, str | None] = field(default_factory=dict, hash=False)
     contexts: Mapping[str, str] = field(default_factory=dict, hash=False)
     subject: str | None = None
 

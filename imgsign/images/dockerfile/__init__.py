@@ -34,14 +34,14 @@ __all__ = ["scan"]
 def scan(
     text: str,
     *,
-    arguments: Mapping[str, str] | None = None,
+    arguments: Mapping[str, str | None] | None = None,
     target: str | None = None,
     contexts: Mapping[str, str] | None = None,
 ) -> Scan:
     """List the images that a Dockerfile names.
 
-    ``arguments`` are ``--build-arg``, ``contexts`` are ``--build-context`` (name -> value), ``target`` is the
-    stage to build; without it every stage is looked at.
+    ``arguments`` are ``--build-arg`` (``None``: given, but not known here), ``contexts`` are
+    ``--build-context`` (name -> value), ``target`` is the stage to build; without it every stage is looked at.
     """
     given = arguments or {}
     report = Report.start(text, contexts or {})

@@ -34,7 +34,7 @@ class Pin:
 class Arguments:
     """The scope of FROM lines. ``uses`` counts FROM words and defaults that look a name up."""
 
-    given: Mapping[str, str]
+    given: Mapping[str, str | None]
     shell: Shell
     values: dict[str, str | Unknown]
     defaults: dict[str, Marked] = field(default_factory=dict)
@@ -42,13 +42,13 @@ class Arguments:
     uses: Counter[str] = field(default_factory=Counter)
 
     @classmethod
-    def start(cls, given: Mapping[str, str], escape: str, target: str) -> Arguments:
+    def start(cls, given: Mapping[str, str | None], escape: str, target: str) -> Arguments:
         """Make the scope that holds before the first line."""
         values: dict[str, str | Unknown] = {
             f"{side}{part}": Unknown("depends on the platform") for side in _PLATFORM for part in _PARTS
         }
         values["TARGETSTAGE"] = target or "default"
-        values.update({name: given[name] for name in values if name in given})
+        values.update({name: _known(given[name]) for name in values if name in given})
         return cls(given, Shell(escape, values), values)
 
     def declare(self, word: Marked) -> None:
@@ -61,7 +61,7 @@ class Arguments:
         if not name.text:
             raise Unreadable("bad-argument", "ARG names can not be blank", word.start, word.end)
         if name.text in self.given:
-            self.values[name.text] = self.given[name.text]
+            self.values[name.text] = _known(self.given[name.text])
             self.defaults.pop(name.text, None)
         elif not equals:
             self.undefined.add(name.text)
@@ -112,6 +112,10 @@ class Arguments:
         if not before.endswith(":") or "@" in before or (tag := _TAG.fullmatch(pin.where.text)) is None:
             return _no(f"{name} is neither the whole reference nor its tag")
         return Pin(pin.where, replacement=f"{tag[1]}@{{digest}}")
+
+
+def _known(value: str | None) -> str | Unknown:
+    return Unknown("is given a value that is not known here") if value is None else value
 
 
 def literal_pin(word: Marked, text: str) -> Pin:

@@ -23,7 +23,7 @@ _LARGEST_INDEX = 2**63 - 1
 _SBOM_SCANNER = "docker/buildkit-syft-scanner:stable-1"
 
 
-def resolve_syntax(report: Report, text: str, given: Mapping[str, str]) -> bool:
+def resolve_syntax(report: Report, text: str, given: Mapping[str, str | None]) -> bool:
     """Report the build program; false if the file is written in another language for it."""
     try:
         detected = detect_syntax(text)
@@ -31,10 +31,10 @@ def resolve_syntax(report: Report, text: str, given: Mapping[str, str]) -> bool:
         report.fault(e, "syntax")
         return False
     if "BUILDKIT_SYNTAX" in given:
-        named = argument_syntax(given["BUILDKIT_SYNTAX"])
+        named = argument_syntax(given["BUILDKIT_SYNTAX"] or "")
         place = Place(None, "BUILDKIT_SYNTAX", "syntax")
         if named == "":
-            report.problem("bad-argument", "BUILDKIT_SYNTAX is blank", place)
+            report.problem("bad-argument", "BUILDKIT_SYNTAX is blank or not known", place)
         elif named is not None:
             report.image(place, named, Pin(None, unpinnable="it is a build argument, not in the file"))
         if detected is not None:
@@ -55,16 +55,16 @@ def resolve_syntax(report: Report, text: str, given: Mapping[str, str]) -> bool:
     return not detected.foreign
 
 
-def resolve_sbom(report: Report, given: Mapping[str, str]) -> None:
+def resolve_sbom(report: Report, given: Mapping[str, str | None]) -> None:
     """Report the scanner image that the build argument BUILDKIT_ATTEST_SBOM runs (frontend/attestations/parse.go)."""
-    value = given.get("BUILDKIT_ATTEST_SBOM")
-    if value is None:
+    if "BUILDKIT_ATTEST_SBOM" not in given:
+        return
+    value = given["BUILDKIT_ATTEST_SBOM"]
+    place = Place(None, "BUILDKIT_ATTEST_SBOM", "sbom")
+    if value is None or '"' in value:
+        report.problem("bad-argument", "BUILDKIT_ATTEST_SBOM is not known, or has quotes", place)
         return
     named = [field.partition("=")[2] for field in value.split(",") if field.startswith("generator=")]
-    place = Place(None, "BUILDKIT_ATTEST_SBOM", "sbom")
-    if '"' in value:
-        report.problem("bad-argument", "BUILDKIT_ATTEST_SBOM with quotes is not understood", place)
-        return
     text = named[-1] if named else _SBOM_SCANNER
     report.image(place, text, Pin(None, unpinnable="it is a build argument, not in the file"))
 
