@@ -197,6 +197,41 @@ def test_an_inline_dockerfile_needs_no_context_that_can_be_read() -> None:
     assert [b.inline for b in result.builds] == ["FROM z"]
 
 
+EXTENDS = """services:
+  a:
+    build: {context: ./x, dockerfile: D, target: t, args: {A: "1", B: "2"}}
+  b:
+    extends: a
+    build: {target: u, args: {B: "3"}}
+  c:
+    extends: {service: b}
+    build: {dockerfile: E}
+  d:
+    extends: c
+"""
+
+
+def test_a_build_is_completed_by_the_services_that_it_extends() -> None:
+    builds = scan(EXTENDS, environment={}).builds
+    assert [(b.subject, b.context, b.dockerfile, b.target, dict(b.arguments)) for b in builds] == [
+        ("service a", "./x", "D", "t", {"A": "1", "B": "2"}),
+        ("service b", "./x", "D", "u", {"A": "1", "B": "3"}),
+        ("service c", "./x", "E", "u", {"A": "1", "B": "3"}),
+    ]
+
+
+def test_a_build_that_is_partly_in_another_file_is_a_problem() -> None:
+    text = "services:\n  a:\n    extends: {file: b.yaml, service: c}\n    build: {target: t}\n"
+    result = scan(text, environment={}, is_checked=lambda name: True)
+    assert faults(result) == [("partial-build", 4, 12)]
+    assert result.builds == ()
+
+
+def test_services_that_extend_each_other_in_a_circle_end() -> None:
+    text = "services:\n  a: {extends: b, build: x}\n  b: {extends: a, build: y}\n"
+    assert [p.code for p in scan(text, environment={}).problems] == ["extends", "extends"]
+
+
 def test_only_a_reference_that_stands_as_it_reads_can_be_pinned() -> None:
     text = (
         "services:\n  a: {image: x:1}\n  b: {image: 'y:1'}\n  c: {image: $A}\n  d: {image: \"z\\x3a1\"}\n"

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from imgsign.images import Scan
-from imgsign.images.compose.build import SBOM_SCANNER, read_build
+from imgsign.images.compose.extends import read_extended_build
 from imgsign.images.compose.values import Values, is_table
 from imgsign.images.yamltext import Node, Row, Scalar, Table, read
 
 _HOOKS = ("pre_start", "post_start", "pre_stop")
-
-__all__ = ["SBOM_SCANNER", "scan"]
 
 
 def scan(
@@ -45,7 +43,9 @@ def _document(values: Values, root: Table, is_checked: Callable[[str], bool]) ->
             hint = "put them under services:"
             values.problem("not-compose", "services at the top of the file, as Compose 1 had them", root, "", hint=hint)
         values.notes.append("a file without services")
-    for name, service in _members(values, root, "services"):
+    services = dict(_members(values, root, "services"))
+    for name, service in services.items():
+        read_extended_build(values, services, name)
         _service(values, name, service, is_checked)
     for name, model in _members(values, root, "models"):
         _image(values, model, "model", f"models.{name}.model", "model", f"model {name}")
@@ -59,8 +59,6 @@ def _document(values: Values, root: Table, is_checked: Callable[[str], bool]) ->
 
 def _service(values: Values, name: str, service: Table, is_checked: Callable[[str], bool]) -> None:
     path, subject, entries = f"services.{name}", f"service {name}", service.entries
-    if "build" in entries:
-        read_build(values, entries["build"], f"{path}.build", subject)
     if "image" in entries and not _is_only_built(values, entries):
         _image(values, service, "image", f"{path}.image", "container", subject)
         if "build" in entries:

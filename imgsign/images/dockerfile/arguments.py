@@ -12,8 +12,9 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from imgsign.images.dockerfile.shell import Expanded, ExpansionFault, Shell, Unknown
-from imgsign.images.dockerfile.source import Marked, Unreadable
+from imgsign.images.dockerfile.marked import Marked, Unreadable
+from imgsign.images.dockerfile.shell import Expanded, Shell, Unknown
+from imgsign.images.dockerfile.words import ExpansionFault
 
 _PLATFORM = ("BUILD", "TARGET")
 _PARTS = ("PLATFORM", "OS", "OSVERSION", "ARCH", "VARIANT")

@@ -6,7 +6,8 @@ refused: a newer one may name an image.
 
 from __future__ import annotations
 
-from imgsign.images.dockerfile.source import Instruction, Marked, Unreadable, lower
+from imgsign.images.dockerfile.marked import Marked, Unreadable, lower
+from imgsign.images.dockerfile.source import Instruction
 
 _ONE = frozenset(("from", "platform", "chown", "chmod", "checksum", "network", "security"))
 _SWITCH = frozenset(("link", "parents", "keep-git-dir", "unpack"))

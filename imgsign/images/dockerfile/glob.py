@@ -101,6 +101,9 @@ def _fits(value: str, piece: _Piece, at: int) -> bool:
 
 
 def _find(value: str, piece: _Piece, start: int) -> int | None:
+    if _ANY not in piece:
+        at = value.find("".join(piece), start)
+        return at if at >= 0 else None
     return next((at for at in range(start, len(value) - len(piece) + 1) if _fits(value, piece, at)), None)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from imgsign.images import Found, Problem, Scan, Spot
 from imgsign.images.dockerfile.arguments import Pin
 from imgsign.images.dockerfile.contexts import Contexts, hides_image, image_of
-from imgsign.images.dockerfile.source import Marked, Places, Unreadable
+from imgsign.images.dockerfile.marked import Marked, Places, Unreadable
 
 
 @dataclass(frozen=True, slots=True)

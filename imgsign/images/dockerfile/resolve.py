@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 
 from imgsign.errors import InvalidReference
 from imgsign.images.dockerfile.arguments import Arguments, Pin, literal_pin
+from imgsign.images.dockerfile.marked import Unreadable, lower
 from imgsign.images.dockerfile.report import Place, Report
-from imgsign.images.dockerfile.shell import ExpansionFault, Shell
-from imgsign.images.dockerfile.source import Unreadable, lower
+from imgsign.images.dockerfile.shell import Shell
 from imgsign.images.dockerfile.stages import Named, Outline, Stage
 from imgsign.images.dockerfile.syntax import argument_syntax, detect_syntax
+from imgsign.images.dockerfile.words import ExpansionFault
 from imgsign.reference import Reference
 
 SCRATCH = "scratch"

@@ -18,25 +18,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from imgsign.images.dockerfile.glob import PatternFault, remove_prefix, remove_suffix, replace
-
-SPACE = (
-    "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
-    "\u2028\u2029\u202f\u205f\u3000"
-)
-"""What Go's unicode.IsSpace holds; Python's str.isspace has more."""
+from imgsign.images.dockerfile.words import Bounded, ExpansionFault, Words
 
 MAX_NESTING = 32  # of ${…}
-MAX_RESULT = 65_536  # characters of one expanded word
-MAX_WORK = 4_000_000  # characters looked at by all expansions of one lexer; a real file needs some thousand
+MAX_WORK = 500_000  # characters looked at by all expansions of one lexer; a real file needs some thousand
 _SPECIAL = "@*#?-$!0"
-
-
-class ExpansionFault(Exception):  # never leaves imgsign.images.dockerfile
-    """A word that BuildKit refuses, or (``limit``) one that is too large to expand."""
-
-    def __init__(self, message: str, *, limit: bool = False) -> None:
-        super().__init__(message)
-        self.message, self.limit = message, limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +91,8 @@ class Shell:
         # decides what is a heredoc after ${…}.
         before, self.raw_escapes = self.raw_escapes, raw_escapes
         self._buffer.clear()
-        result = _Bounded()
-        words = _Words(self._buffer)
+        result = Bounded()
+        words = Words(self._buffer)
         while character := self._peek():
             if character == stop:
                 self._at += 1
@@ -129,7 +115,7 @@ class Shell:
         self.raw_escapes = before
         return result.text(), words.all()
 
-    def _plain(self, words: _Words) -> str:
+    def _plain(self, words: Words) -> str:
         character = self._next()
         if character != self.escape:
             words.add_split(character)
@@ -151,7 +137,7 @@ class Shell:
 
     def _double(self) -> str:
         self._at += 1
-        result = _Bounded()
+        result = Bounded()
         quote = '"' if self.raw_quotes else ""
         result.add(quote)
         while character := self._peek():
@@ -299,80 +285,8 @@ class Shell:
         return self._text[start : self._at]
 
 
-def heredoc_word(word: str) -> tuple[str, bool] | None:
-    """Read ``[n]<<[-]NAME``: the name without quotes, and whether leading tabs are cut; ``None`` if it is none."""
-    position = 0
-    while position < len(word) and word[position] in "0123456789":
-        position += 1
-    if not word.startswith("<<", position):
-        return None
-    position += 2
-    chomp = word.startswith("-", position)
-    rest = word[position + chomp :].lstrip("\t\n\f\r ")
-    if not rest or "<" in rest:
-        return None
-    words = Shell("\\", keep_unset=True).words(rest)
-    if len(words) != 1:
-        return None
-    if len(Shell("\\", raw_quotes=True, keep_unset=True).words(rest)) != 1:
-        raise ExpansionFault("the heredoc's word reads as two")
-    return words[0], chomp
-
-
 def _matching(run: Callable[[], str]) -> str:
     try:
         return run()
     except PatternFault as e:
         raise ExpansionFault(e.message, limit=e.limit) from e
-
-
-class _Bounded:
-    """A text in pieces that stays under :data:`MAX_RESULT`."""
-
-    __slots__ = ("_length", "_pieces")
-
-    def __init__(self) -> None:
-        self._pieces: list[str] = []
-        self._length = 0
-
-    def add(self, piece: str) -> None:
-        self._length += len(piece)
-        if self._length > MAX_RESULT:
-            raise ExpansionFault(f"an expansion to more than {MAX_RESULT} characters", limit=True)
-        self._pieces.append(piece)
-
-    def text(self) -> str:
-        return "".join(self._pieces)
-
-
-class _Words:
-    """Words in progress, split at unquoted blanks."""
-
-    __slots__ = ("_buffer", "_found", "_inside")
-
-    def __init__(self, buffer: list[str]) -> None:
-        self._buffer = buffer
-        self._found: list[str] = []
-        self._inside = False
-
-    def add(self, piece: str) -> None:
-        if piece:
-            self._buffer.append(piece)
-        self._inside = True
-
-    def add_split(self, piece: str) -> None:
-        for character in piece:
-            if character not in SPACE:
-                self._buffer.append(character)
-                self._inside = True
-            elif self._inside and self._buffer:
-                self._found.append("".join(self._buffer))
-                self._buffer.clear()
-                self._inside = False
-
-    def all(self) -> list[str]:
-        if self._buffer:
-            self._found.append("".join(self._buffer))
-            self._buffer.clear()
-            self._inside = False
-        return self._found

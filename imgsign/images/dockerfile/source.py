@@ -17,69 +17,20 @@ instructions, and characters outside ASCII inside a flag, which BuildKit reads b
 
 from __future__ import annotations
 
-import bisect
 import json
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from imgsign.images import Spot
-from imgsign.images.dockerfile.shell import SPACE, ExpansionFault, Shell, heredoc_word
+from imgsign.images.dockerfile.heredoc import heredocs
+from imgsign.images.dockerfile.marked import BLANK, SPACE, Marked, Unreadable, lower
+from imgsign.images.dockerfile.words import ExpansionFault
 
 MAX_TEXT = 1024 * 1024  # characters; the largest of real files are under 100 KiB
 MAX_LINE = 65_535  # bytes; Go's bufio.MaxScanTokenSize less the line break
 MAX_INSTRUCTIONS = 20_000
-BLANK = "\t\v\f\r "
 
 _HEREDOC_IN = frozenset(("add", "copy", "run"))
-
-
-class Unreadable(Exception):  # never leaves imgsign.images.dockerfile
-    """A place from which the file cannot be read on; ``start`` and ``end`` are offsets."""
-
-    def __init__(self, code: str, message: str, start: int, end: int, *, hint: str | None = None) -> None:
-        super().__init__(message)
-        self.code, self.message, self.start, self.end, self.hint = code, message, start, end, hint
-
-
-@dataclass(frozen=True, slots=True)
-class Marked:
-    """A text with the file's offset of each of its characters."""
-
-    text: str
-    at: Sequence[int]
-
-    def cut(self, start: int, end: int | None = None) -> Marked:
-        return Marked(self.text[start:end], self.at[start:end])
-
-    def strip(self, characters: str = SPACE) -> Marked:
-        start = len(self.text) - len(self.text.lstrip(characters))
-        return self.cut(start, max(start, len(self.text.rstrip(characters))))
-
-    def partition(self, separator: str) -> tuple[Marked, str, Marked]:
-        head, found, _ = self.text.partition(separator)
-        return self.cut(0, len(head)), found, self.cut(len(head) + len(found))
-
-    def words(self) -> list[Marked]:
-        """Split at runs of :data:`BLANK`, as Go's ``[\\t\\v\\f\\r ]+``."""
-        found: list[Marked] = []
-        position = 0
-        while position < len(self.text):
-            start = position
-            while position < len(self.text) and self.text[position] not in BLANK:
-                position += 1
-            found.append(self.cut(start, position))
-            while position < len(self.text) and self.text[position] in BLANK:
-                position += 1
-        return found
-
-    @property
-    def start(self) -> int:
-        return self.at[0]
-
-    @property
-    def end(self) -> int:
-        return self.at[-1] + 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,24 +43,6 @@ class Instruction:
     line: Marked
     start: int
     trigger: Instruction | None = None
-
-
-@dataclass(slots=True)
-class Places:
-    """Makes spots of offsets."""
-
-    text: str
-    _starts: list[int] = field(default_factory=list)
-
-    def spot(self, start: int, end: int) -> Spot:
-        if not self._starts:
-            self._starts = [0]
-            position = self.text.find("\n")
-            while position >= 0:
-                self._starts.append(position + 1)
-                position = self.text.find("\n", position + 1)
-        line = bisect.bisect_right(self._starts, start)
-        return Spot(start, end, line, start - self._starts[line - 1] + 1)
 
 
 @dataclass(slots=True)
@@ -207,7 +140,7 @@ class Source:
         if "<<" not in instruction.line.text or not _holds_heredocs(instruction):
             return
         try:
-            documents = _heredocs(instruction.line.text)
+            documents = heredocs(instruction.line.text)
         except ExpansionFault as e:
             raise Unreadable("bad-heredoc", e.message, *physical) from e
         for name, chomp in documents:
@@ -243,11 +176,6 @@ def split_command(line: Marked, escape: str) -> tuple[str, tuple[Marked, ...], M
         after += 1
     flags, position = _flags(line, after, escape)
     return lower(line.text[:length]), tuple(flags), line.cut(position).strip()
-
-
-def lower(text: str) -> str:
-    """Lower case as Go's strings.ToLower: one character becomes one character."""
-    return text.lower() if text.isascii() else "".join("i" if c == "\u0130" else c.lower() for c in text)
 
 
 def json_list(rest: Marked) -> bool:
@@ -291,16 +219,6 @@ def _trigger(line: Marked, escape: str) -> Instruction:
 def _holds_heredocs(instruction: Instruction) -> bool:
     inner = instruction.trigger if instruction.word == "onbuild" else instruction
     return inner is not None and inner.word in _HEREDOC_IN and not json_list(inner.rest)
-
-
-def _heredocs(line: str) -> list[tuple[str, bool]]:
-    try:
-        words = Shell("\\", raw_quotes=True, raw_escapes=True, keep_unset=True).words(line)
-    except ExpansionFault as e:
-        if e.limit:
-            raise
-        return []  # as BuildKit: a line that does not lex has no heredocs
-    return [found for word in words if (found := heredoc_word(word)) is not None]
 
 
 def _flags(line: Marked, position: int, escape: str) -> tuple[list[Marked], int]:

@@ -14,8 +14,8 @@ import re
 from dataclasses import dataclass, field
 
 from imgsign.images.dockerfile.flags import mount_from, read_flags
-from imgsign.images.dockerfile.shell import SPACE
-from imgsign.images.dockerfile.source import Instruction, Marked, Source, Unreadable, lower, split_command
+from imgsign.images.dockerfile.marked import SPACE, Marked, Unreadable, lower
+from imgsign.images.dockerfile.source import Instruction, Source, split_command
 
 MAX_STAGES = 1_000
 MAX_NAMED = 2_000  # places that name a stage or an image

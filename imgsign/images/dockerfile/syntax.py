@@ -11,7 +11,8 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from imgsign.images.dockerfile.source import MAX_LINE, Marked, Unreadable, directive
+from imgsign.images.dockerfile.marked import Marked, Unreadable
+from imgsign.images.dockerfile.source import MAX_LINE, directive
 
 BUILT_IN = "dockerfile.v0"
 
