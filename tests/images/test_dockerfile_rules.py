@@ -35,7 +35,7 @@ REFUSED: dict[str, tuple[str, list[tuple[str, str, int, int]]]] = {
     "argument of a stage": ("FROM a\nARG B=c\nFROM $B\n", [("unset-argument", "FROM $B: B has no value", 3, 6)]),
     "unset through another": (
         "ARG A\nARG B=x$A\nFROM $B\n",
-        [("unset-argument", "FROM $B: B depends on A has no value", 3, 6)],
+        [("unset-argument", "FROM $B: B cannot be made: A has no value", 3, 6)],
     ),
     "platform of the machine": (
         "FROM a-$TARGETARCH\n",
@@ -43,7 +43,7 @@ REFUSED: dict[str, tuple[str, list[tuple[str, str, int, int]]]] = {
     ),
     "blank base": ("FROM ''\n", [("bad-from", "base name ('') should not be blank", 1, 6)]),
     "required argument": ("FROM ${A:?no}\n", [("bad-expansion", "A: no", 1, 6)]),
-    "open brace": ("FROM ${A\n", [("bad-expansion", "unsupported modifier () in substitution", 1, 6)]),
+    "open brace": ("FROM ${A\n", [("bad-expansion", "syntax error: missing '}'", 1, 6)]),
     "open quote": (
         "FROM 'a\n",
         [("bad-expansion", "unexpected end of statement while looking for matching single-quote", 1, 6)],
@@ -409,6 +409,8 @@ HOSTILE = {
     "stages": "FROM a\n" * 100_000,
     "sources": "FROM a\n" + "COPY --from=b c d\n" * 50_000,
     "faults": "FROM a\n" + "X\n" * 400_000,
+    "a chain of unset ones": "ARG A0\n" + "".join(f"ARG A{i}=$A{i - 1}\n" for i in range(1, 15_000)) + "FROM $A14999\n",
+    "long words": f"FROM {'a' * 60_000}$B\n",
     "JSON": '{"a":' + "[" * 200_000,
 }
 HARMLESS = ("heredoc marks", "blanks before a heredoc's word", "blanks before =", "quoted fields", "continued lines")
@@ -419,7 +421,13 @@ def test_a_hostile_file_is_answered_within_the_bounds(case: str) -> None:
     result = scan(HOSTILE[case])
     assert len(result.found) <= 2_001
     assert len(result.problems) <= 202
+    assert all(len(p.message) <= 241 and len(p.hint or "") <= 241 for p in result.problems)
     assert bool(result.problems) is (case not in HARMLESS)
+
+
+def test_foreign_text_in_a_message_cannot_reach_a_terminal() -> None:
+    [problem] = scan("FROM \x1b[31m$A\n").problems
+    assert problem.message == "FROM \\x1b[31m$A: A has no value"
 
 
 def test_a_file_or_line_that_is_too_long_is_refused() -> None:

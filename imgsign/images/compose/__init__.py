@@ -10,8 +10,8 @@ compose-go e70e961 and docker compose do. Looked at, in services of every profil
     models.*.model, provider of type model
 
 With both ``build`` and ``image`` Compose pulls the image first (build.md, "Using build and image"), so it counts.
-Aliases and ``<<`` are followed; ``x-…`` is not looked at but through them. Values are interpolated; what
-depends on a name without a value is a problem.
+A build is completed by what its service extends in the same file. Aliases and ``<<`` are followed; ``x-…`` is
+not looked at but through them. Values are interpolated; what depends on a name without a value is a problem.
 
 Each file is read by itself: several ``-f`` files are not merged, so that what one overrides is looked at too.
 Other files (``include``, ``extends`` with ``file``) are a problem unless the caller says that it checks them.

@@ -9,9 +9,11 @@ from typing import TypeGuard
 from imgsign.images import Build, Found, Problem, Scan, Spot
 from imgsign.images.compose.interpolate import Interpolated, InvalidTemplate, interpolate
 from imgsign.images.yamltext import Lines, Node, Scalar, Table, content
+from imgsign.wire import printable
 
 MAX_FOUND = 5_000
 MAX_PROBLEMS = 500
+_SHOWN = 240  # characters of foreign text in one message
 
 
 def is_table(node: Node) -> TypeGuard[Table]:
@@ -36,7 +38,7 @@ class Values:
             found=tuple(sorted(self.found, key=lambda f: f.spot)),
             problems=tuple(sorted(self.problems, key=lambda p: p.spot)),
             builds=tuple(self.builds),
-            notes=tuple(dict.fromkeys(self.notes)),
+            notes=tuple(dict.fromkeys(printable(note, limit=_SHOWN) for note in self.notes)),
         )
 
     def spot(self, node: Node) -> Spot:
@@ -104,6 +106,8 @@ class Values:
         if len(self.found) == MAX_FOUND:
             self._full(f"more than {MAX_FOUND} images", spot)
             return
+        path = printable(path, limit=_SHOWN)
+        subject = None if subject is None else printable(subject, limit=_SHOWN)
         self.found.append(
             Found(text=text, path=path, role=role, spot=spot, pin=pin, unpinnable=unpinnable, subject=subject)
         )
@@ -116,7 +120,16 @@ class Values:
         if len(self.problems) >= MAX_PROBLEMS:
             self._full(f"more than {MAX_PROBLEMS} problems", spot)
             return
-        self.problems.append(Problem(code=code, message=message, spot=spot, path=path, hint=hint, subject=subject))
+        self.problems.append(
+            Problem(
+                code=code,
+                message=printable(message, limit=_SHOWN),
+                spot=spot,
+                path=printable(path, limit=_SHOWN),
+                hint=None if hint is None else printable(hint, limit=_SHOWN),
+                subject=None if subject is None else printable(subject, limit=_SHOWN),
+            )
+        )
 
     def _full(self, message: str, spot: Spot) -> None:
         if not any(p.code == "too-many" for p in self.problems):

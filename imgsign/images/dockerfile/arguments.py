@@ -68,7 +68,9 @@ class Arguments:
             self.undefined.add(name.text)
         else:
             expanded = self.expand(default, word)
-            self.values[name.text] = Unknown(f"depends on {expanded.missing[0]}") if expanded.missing else expanded.text
+            self.values[name.text] = expanded.text
+            if expanded.missing:  # only the root of a chain is told, or a long one would grow with every step
+                self.values[name.text] = Unknown(f"cannot be made: {expanded.missing[0].rpartition(': ')[2]}")
             self.defaults[name.text] = default
 
     def expand(self, word: Marked, blamed: Marked | None = None) -> Expanded:

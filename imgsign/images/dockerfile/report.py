@@ -9,6 +9,9 @@ from imgsign.images import Found, Problem, Scan, Spot
 from imgsign.images.dockerfile.arguments import Pin
 from imgsign.images.dockerfile.contexts import Contexts, hides_image, image_of
 from imgsign.images.dockerfile.marked import Marked, Places, Unreadable
+from imgsign.wire import printable
+
+_SHOWN = 240  # characters of one message
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +63,24 @@ class Report:
     def problem(self, code: str, message: str, place: Place, *, hint: str | None = None) -> None:
         """Add a problem at a place."""
         spot = self._spot(place.word)
-        self.problems.append(
-            Problem(code=code, message=message, spot=spot, path=place.path, hint=hint, subject=place.subject)
-        )
+        self._problem(code, message, spot, place.path, hint, place.subject)
 
     def fault(self, fault: Unreadable, path: str = "", subject: str | None = None) -> None:
         """Add a place that could not be read."""
         spot = self.places.spot(fault.start, fault.end)
+        self._problem(fault.code, fault.message, spot, path, fault.hint, subject)
+
+    def _problem(self, code: str, message: str, spot: Spot, path: str, hint: str | None, subject: str | None) -> None:
+        # Foreign text is in all of them: it must neither be long nor reach a terminal as it is.
         self.problems.append(
-            Problem(code=fault.code, message=fault.message, spot=spot, path=path, hint=fault.hint, subject=subject)
+            Problem(
+                code=code,
+                message=printable(message, limit=_SHOWN),
+                spot=spot,
+                path=path,
+                hint=None if hint is None else printable(hint, limit=_SHOWN),
+                subject=None if subject is None else printable(subject, limit=_SHOWN),
+            )
         )
 
     def result(self) -> Scan:
@@ -90,7 +102,7 @@ class Report:
                 pin=where,
                 unpinnable=pin.unpinnable,
                 replacement=pin.replacement,
-                subject=place.subject,
+                subject=None if place.subject is None else printable(place.subject, limit=_SHOWN),
             )
         )
 

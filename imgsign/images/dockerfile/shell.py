@@ -185,7 +185,9 @@ class Shell:
         operator = self._next()
         if operator == "}":
             return self._value(name, f"${{{name}}}")
-        if not operator or operator not in ":+-?#%/":
+        if not operator:
+            raise ExpansionFault("syntax error: missing '}'")
+        if operator not in ":+-?#%/":
             raise ExpansionFault(f"unsupported modifier ({operator}) in substitution")
         self._depth += 1
         if self._depth > MAX_NESTING:
