@@ -158,6 +158,30 @@ def test_what_hides_an_image_is_a_problem(case: str) -> None:
         assert [f.text for f in result.found if f.path.endswith("a.image")] in ([], ["x"])
 
 
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        (
+            "x: &a {image: '${B:-" + "y" * 10_000 + "}'}\nservices:\n" + "".join(f"  s{i}: *a\n" for i in range(500)),
+            "too-many",
+        ),
+        ("services:\n  a: {image: '" + "y" * 5_000 + "'}\n", "no-image"),
+        ("services:\n" + "".join(f"  s{i}: {{image: x}}\n" for i in range(5_001)), "too-many"),
+        ("services:\n" + "".join(f"  s{i}: {{image: $U}}\n" for i in range(501)), "too-many"),
+    ],
+    ids=["aliases", "one value", "images", "problems"],
+)
+def test_what_is_too_much_is_a_problem(text: str, code: str) -> None:
+    result = scan(text, environment={})
+    assert code in {p.code for p in result.problems}
+    assert len(result.found) <= 5_000
+    assert len(result.problems) <= 501
+
+
+def test_half_a_character_is_a_problem_and_no_crash() -> None:
+    assert faults(scan("services:\n  a:\n    image: \udc80\n", environment={})) == [("not-yaml", 3, 12)]
+
+
 def test_a_variable_that_is_set_to_something_unknown_is_a_problem() -> None:
     [problem] = scan("services:\n  a:\n    image: ${A:-x}\n", environment={"A": None}).problems
     assert (problem.code, problem.message) == ("unset-variable", "services.a.image: no value for A")
@@ -351,6 +375,7 @@ def test_nesting_and_growth_have_bounds() -> None:
         interpolate("${U:-" * 40 + "x" + "}" * 40, {})
     with pytest.raises(InvalidTemplate, match="longer than 1048576"):
         interpolate("$A" * 20_000, {"A": "a" * 100})
+    assert interpolate("${A:-x}" * 50_000 + "y" * 500_000, {}).text == "x" * 50_000 + "y" * 500_000
 
 
 ENV_FILES = {

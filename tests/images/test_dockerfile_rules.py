@@ -409,7 +409,7 @@ HOSTILE = {
     "stages": "FROM a\n" * 100_000,
     "sources": "FROM a\n" + "COPY --from=b c d\n" * 50_000,
     "faults": "FROM a\n" + "X\n" * 400_000,
-    "a chain of unset ones": "ARG A0\n" + "".join(f"ARG A{i}=$A{i - 1}\n" for i in range(1, 15_000)) + "FROM $A14999\n",
+    "a chain of unset ones": "ARG A0\n" + "".join(f"ARG A{i}=$A{i - 1}\n" for i in range(1, 5_000)) + "FROM $A4999\n",
     "long words": f"FROM {'a' * 60_000}$B\n",
     "JSON": '{"a":' + "[" * 200_000,
 }

@@ -54,11 +54,16 @@ def _substitute(text: str, environment: Mapping[str, str | None], missing: list[
         raise InvalidTemplate(f"more than {MAX_NESTING} nested substitutions")
     result: list[str] = []
     length = position = 0
+    line_end = last = -1  # of the line in work: where it ends, and its last closing brace
     while True:
         dollar = text.find("$", position)
         piece = text[position:] if dollar < 0 else text[position:dollar]
+        if dollar > line_end:
+            line_end = text.find("\n", dollar)
+            line_end = line_end if line_end >= 0 else len(text)
+            last = text.rfind("}", dollar, line_end)
         if dollar >= 0:
-            value, position = _one(text, dollar, environment, missing, depth)
+            value, position = _one(text, dollar, last, environment, missing, depth)
             piece += value
         length += len(piece)
         if length > MAX_RESULT:
@@ -69,9 +74,9 @@ def _substitute(text: str, environment: Mapping[str, str | None], missing: list[
 
 
 def _one(
-    text: str, dollar: int, environment: Mapping[str, str | None], missing: list[str], depth: int
+    text: str, dollar: int, last: int, environment: Mapping[str, str | None], missing: list[str], depth: int
 ) -> tuple[str, int]:
-    """Replace what stands at a ``$``: the value, and where the text goes on."""
+    """Replace what stands at a ``$``: the value, and where the text goes on. ``last`` is the line's last ``}``."""
     after = dollar + 1
     if text.startswith("$", after):
         return "$", after + 1
@@ -85,9 +90,7 @@ def _one(
         return _look_up(name[0], environment, missing), name.end() + 1
     operator = text[name.end() : name.end() + 2]
     operator = operator if operator[:1] == ":" else operator[:1]
-    line = text.find("\n", name.end())
-    last = text.rfind("}", name.end(), line if line >= 0 else len(text))
-    if operator.lstrip(":") not in ("-", "+", "?") or operator == ":" or last < 0:
+    if operator.lstrip(":") not in ("-", "+", "?") or operator == ":" or last < name.end():
         raise InvalidTemplate(f"'${{{name[0]}' is not followed by }}, :-, -, :+, +, :? or ?")
     end = _closing(text, dollar, last)
     word = text[name.end() + len(operator) : end]

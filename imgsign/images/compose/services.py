@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from imgsign.images import Scan
+from imgsign.images import Problem, Scan
 from imgsign.images.compose.extends import read_extended_build
 from imgsign.images.compose.values import Values, is_table
-from imgsign.images.yamltext import Node, Row, Scalar, Table, read
+from imgsign.images.yamltext import Lines, Node, Row, Scalar, Table, read
 
 _HOOKS = ("pre_start", "post_start", "pre_stop")
 
@@ -23,6 +23,11 @@ def scan(
     ``environment`` is the process' over ``.env`` (``{**parse_env_file(…).values, **environ}``).
     ``is_checked`` says of a file's name, as ``include`` and ``extends`` write it, whether it is checked too.
     """
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as e:  # half a character: libyaml's reader raises
+        at = Lines(text).spot(e.start)
+        return Scan(problems=(Problem(code="not-yaml", message="not UTF-8 text", spot=at),))
     reading = read(text)
     values = Values(text, reading.lines, environment)
     values.problems.extend(reading.problems)

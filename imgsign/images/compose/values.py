@@ -13,6 +13,9 @@ from imgsign.wire import printable
 
 MAX_FOUND = 5_000
 MAX_PROBLEMS = 500
+MAX_NOTES = 200
+MAX_WORK = 2_000_000  # characters interpolated, every alias counted
+MAX_REFERENCE = 4_096  # characters; a name, a tag and a digest need under 600
 _SHOWN = 240  # characters of foreign text in one message
 
 
@@ -31,6 +34,7 @@ class Values:
     problems: list[Problem] = field(default_factory=list)
     builds: list[Build] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    work: int = 0
 
     def scan(self) -> Scan:
         """Return all of it in the order of the file."""
@@ -38,7 +42,7 @@ class Values:
             found=tuple(sorted(self.found, key=lambda f: f.spot)),
             problems=tuple(sorted(self.problems, key=lambda p: p.spot)),
             builds=tuple(self.builds),
-            notes=tuple(dict.fromkeys(printable(note, limit=_SHOWN) for note in self.notes)),
+            notes=tuple(dict.fromkeys(printable(note, limit=_SHOWN) for note in self.notes[:MAX_NOTES])),
         )
 
     def spot(self, node: Node) -> Spot:
@@ -52,6 +56,10 @@ class Values:
         """A scalar's text with its variables replaced; ``None``, and a problem, where Compose refuses it."""
         if not isinstance(node, Scalar) or node.kind != "str":
             self.problem("not-text", f"{path} is not text", node, path, subject=subject)
+            return None
+        self.work += len(node.text)
+        if self.work > MAX_WORK:
+            self._full("values that are too long all together", self.lines.spot(node.start))
             return None
         try:
             return interpolate(node.text, self.environment)
@@ -79,6 +87,10 @@ class Values:
             return
         if not text:
             self.problem("no-image", f"{path} is blank", node, path, subject=subject)
+            return
+        if len(text) > MAX_REFERENCE:
+            message = f"{path} has more than {MAX_REFERENCE} characters"
+            self.problem("no-image", message, node, path, subject=subject)
             return
         stretch = content(self.source, node)
         if unpinnable is None and "$" in node.text:
