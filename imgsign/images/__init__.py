@@ -35,8 +35,8 @@ class Found:
     where it stands in the file's own terms (``spec.containers[0].image``, ``FROM 2``), ``role`` what it is for
     (``container``, ``base``, ``copy``, ``mount``, ``syntax``, ``cache``, ``volume``, ``model``, …). ``spot`` is
     where a person looks. ``pin`` is the stretch that ``--pin`` may replace by the pinned reference; ``None`` if
-    no replacement there would do, and then ``unpinnable`` says why. ``replacement`` turns the pinned reference
-    into what to write at ``pin`` where that is not the reference itself (a digest alone, a URL).
+    no replacement there would do, and then ``unpinnable`` says why. ``replacement`` is what to write at
+    ``pin``, with ``{reference}`` for the pinned reference and ``{digest}`` for the digest alone.
     ``subject`` names the object it belongs to (``Deployment shop/web``, ``service web``), if any.
     """
 

@@ -343,3 +343,26 @@ def find(root: Node, path: Sequence[Step]) -> tuple[Node, str | None] | None:
         if node.aliases:
             shared = node.anchor
     return node, shared
+
+
+_STAND_INS: dict[str, object] = {"null": None, "bool": False}
+"""For scalars that are no text: their values do not matter here, only that they are none."""
+
+
+def plain(node: Node) -> object:
+    """Turn a node into dict, list and str; a scalar that is no string becomes None, False or 0."""
+    return _plain(node, {})
+
+
+def _plain(node: Node, done: dict[int, object]) -> object:
+    if isinstance(node, Scalar):
+        return node.text if node.kind == "str" else _STAND_INS.get(node.kind, 0)
+    if id(node) in done:  # aliases share one value, as they do in the text
+        return done[id(node)]
+    value: object
+    if isinstance(node, Row):
+        value = [_plain(item, done) for item in node.items]
+    else:
+        value = {key: _plain(item, done) for key, item in node.entries.items()}
+    done[id(node)] = value
+    return value

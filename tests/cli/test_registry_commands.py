@@ -36,6 +36,11 @@ LINES = {
     "verify many": "verify NAME NAME -k KEYS/release-a.pub",
     "verify json": "verify NAME -k KEYS/release-a.pub -o json",
     "verify mirrored": "verify NAME -k KEYS/release-a.pub --mirror mirror.test/hub",
+    "check": "check pod.yaml -k KEYS/release-a.pub",
+    "check json": "check pod.yaml -k KEYS/release-a.pub -o json",
+    "check github": "check pod.yaml -k KEYS/release-a.pub -o github",
+    "check sarif": "check pod.yaml -k KEYS/release-a.pub -o sarif",
+    "check junit": "check pod.yaml -k KEYS/release-a.pub -o junit",
     "pull": "pull NAME oci:layout -k KEYS/release-a.pub",
     "tree": "tree NAME",
     "inspect": "inspect NAME",
@@ -67,6 +72,7 @@ def run(sim: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys:
     monkeypatch.setenv("IMGSIGN_PASSWORD", "test")
     for name in ("signature", "payload"):
         Path(name).write_bytes(b"c2lnbmVk")
+    Path("pod.yaml").write_text(f'{{apiVersion: v1, kind: Pod, spec: {{containers: [{{image: "{NAME}"}}]}}}}')
 
     def call(line: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"password\n")))

@@ -1,0 +1,212 @@
+"""check(): files that name images, each image judged once, reported at every place it stands.
+
+The shell around the scanners of :mod:`imgsign.images`: reads files with limits, finds their kind, follows the
+Dockerfiles that a compose file builds, and asks :func:`imgsign.workflow.verify` about each distinct reference,
+side by side. References in files are read as the programs that read the files do: a short name is Docker Hub's.
+
+What a file hides is a :class:`Problem` beside the verdicts, never a pass. Directories are refused: which of
+their files are deployed is not for this tool to guess.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from imgsign.decision import Decision
+from imgsign.errors import DestinationError, ImgsignError, InvalidReference, UsageError
+from imgsign.images import Found, Problem, Scan, Spot
+from imgsign.images.kinds import FileKind, detect
+from imgsign.images.yamltext import TEXT_LIMIT
+from imgsign.policy.model import Policy
+from imgsign.reference import Reference
+from imgsign.signers.disk import read_file
+from imgsign.stores import Locate
+from imgsign.trust import TrustStore
+from imgsign.wire import quote
+from imgsign.workflow import verify
+
+FILES_LIMIT = 10_000  # of one run, builds included
+IMAGES_LIMIT = 10_000  # distinct references of one run
+
+Result = Decision | ImgsignError
+"""A verdict, or why there is none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How files are read: ``kind`` for all of them, patterns by kind, unknown kinds, values for builds."""
+
+    kind: FileKind | None = None
+    image_paths: Mapping[str, Sequence[str]] = field(default_factory=dict, hash=False)
+    strict: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class File:
+    """One file that was read. ``path`` is ``None`` for standard input; ``given``: it was named by the user."""
+
+    name: str
+    path: Path | None
+    raw: bytes = field(repr=False)
+    kind: FileKind | None
+    scan: Scan
+    given: bool = True
+
+    @property
+    def text(self) -> str:
+        """The text that was scanned."""
+        return self.raw.decode("utf-8")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """One place of an image; ``reference`` is ``None`` if the text is no reference."""
+
+    file: File
+    found: Found
+    reference: Reference | None
+    result: Result
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """All that a run found, in the order of the files."""
+
+    files: tuple[File, ...]
+    places: tuple[Judged, ...]
+
+    @property
+    def problems(self) -> Iterator[tuple[File, Problem]]:
+        """What hides images, file by file."""
+        return ((f, p) for f in self.files for p in f.scan.problems)
+
+    @property
+    def notes(self) -> Iterator[tuple[File, str]]:
+        """Lines for people: things not looked at."""
+        return ((f, n) for f in self.files for n in f.scan.notes)
+
+
+Scanner = Callable[[str, Options], Scan]
+
+
+def _scan_kubernetes(text: str, options: Options) -> Scan:
+    from imgsign.images import kubernetes
+
+    return kubernetes.scan(text, image_paths=options.image_paths, strict=options.strict)
+
+
+def _scan_kustomization(text: str, options: Options) -> Scan:
+    from imgsign.images import kustomize
+
+    return kustomize.scan(text)
+
+
+SCANNERS: dict[FileKind, Scanner] = {
+    FileKind.KUBERNETES: _scan_kubernetes,
+    FileKind.KUSTOMIZATION: _scan_kustomization,
+}
+"""One line a kind of file."""
+
+
+def read(paths: Sequence[str], options: Options, *, stdin: bytes | None = None, stdin_name: str = "-") -> list[File]:
+    """Read and scan files; ``-`` is ``stdin``. A file that cannot be read or understood is a problem of its own.
+
+    Raises:
+        UsageError: a directory, or too many files.
+    """
+    if len(paths) > FILES_LIMIT:
+        raise UsageError(f"more than {FILES_LIMIT} files")
+    found: list[File] = []
+    for name in dict.fromkeys(paths):
+        if name == "-":
+            found.append(scan_file(stdin_name, None, stdin or b"", options))
+            continue
+        path = Path(name)
+        if _is_directory(path):
+            hint = f"name the files: imgsign check {name.rstrip('/')}/*.yaml"
+            raise UsageError(f"{quote(name)} is a directory", hint=hint)
+        try:
+            raw = read_file(path, limit=TEXT_LIMIT)
+        except DestinationError as e:
+            found.append(_unusable(name, path, "unreadable", e.message))
+            continue
+        found.append(scan_file(name, path, raw, options))
+    return found
+
+
+def scan_file(name: str, path: Path | None, raw: bytes, options: Options) -> File:
+    """Find the kind of a file and scan it."""
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as e:
+        return _unusable(name, path, "not-text", f"not UTF-8 at byte {e.start}")
+    # Without a name, standard input is what `helm template` prints.
+    kind = options.kind or (FileKind.KUBERNETES if name == "-" else detect(name, text))
+    scanner = None if kind is None else SCANNERS.get(kind)
+    if scanner is None:
+        kinds = ", ".join(k.value for k in FileKind)
+        what = "not a kind of file that is understood" if kind is None else f"{kind.value} files are not understood"
+        return _unusable(name, path, "unknown-file", what, f"say what it is with --as: {kinds}")
+    return File(name=name, path=path, raw=raw, kind=kind, scan=scanner(text, options))
+
+
+def _unusable(name: str, path: Path | None, code: str, message: str, hint: str | None = None) -> File:
+    problem = Problem(code=code, message=message, spot=Spot(0, 0, 1, 1), hint=hint)
+    return File(name=name, path=path, raw=b"", kind=None, scan=Scan(problems=(problem,)))
+
+
+def _is_directory(path: Path) -> bool:
+    try:
+        return stat.S_ISDIR(os.stat(path).st_mode)
+    except (OSError, ValueError):  # ValueError: a NUL in the name
+        return False
+
+
+def judge(
+    files: Iterable[File],
+    policy: Policy,
+    trust: TrustStore,
+    *,
+    locate: Locate,
+    now: datetime,
+    pool: Executor,
+) -> Report:
+    """Judge every distinct reference once, side by side in ``pool``.
+
+    Raises:
+        UsageError: more than IMAGES_LIMIT distinct references.
+    """
+    files = tuple(files)
+    places = [(file, found, _parse(found.text)) for file in files for found in file.scan.found]
+    wanted = {str(p): p for _, _, p in places if isinstance(p, Reference)}
+    if len(wanted) > IMAGES_LIMIT:
+        raise UsageError(f"more than {IMAGES_LIMIT} images")
+
+    def ask(reference: Reference) -> Result:
+        try:
+            return verify(reference, policy, trust, locate=locate, now=now)
+        except ImgsignError as e:
+            return e
+
+    results = dict(zip(wanted, pool.map(ask, wanted.values()), strict=True))
+    judged = [
+        Judged(file=file, found=found, reference=parsed, result=results[str(parsed)])
+        if isinstance(parsed, Reference)
+        else Judged(file=file, found=found, reference=None, result=parsed)
+        for file, found, parsed in places
+    ]
+    return Report(files=files, places=tuple(judged))
+
+
+def _parse(text: str) -> Reference | InvalidReference:
+    """Parse a reference as a container runtime does, with its default tag."""
+    try:
+        return Reference.parse(text).tag_or_latest()
+    except InvalidReference as e:
+        return e

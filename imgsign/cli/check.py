@@ -1,0 +1,313 @@
+"""``imgsign check``."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from imgsign.cli import DENIED, OK, UNDECIDED
+from imgsign.cli.options import (
+    TIMEOUT,
+    CertificateAuthority,
+    InsecureHttp,
+    Mirror,
+    PolicyFile,
+    Timeout,
+    TrustedRealm,
+    choose_policy,
+    registries,
+)
+from imgsign.errors import DestinationError, Malformed, UsageError
+from imgsign.wire import printable, quote
+
+if TYPE_CHECKING:
+    from imgsign.checking import File, Options, Report
+    from imgsign.cli.findings import Finding
+    from imgsign.pinning import Pinned
+    from imgsign.trust import TrustStore
+
+THREADS = 8  # images asked about at once; as in ``verify``
+KINDS = "kubernetes|kustomization|compose|dockerfile"
+
+
+def command(
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FILE…", help="Manifests, kustomizations, compose files, Dockerfiles; '-' is standard input."
+        ),
+    ],
+    policy: PolicyFile = None,
+    key: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--key", "-k", metavar="KEY", help="Instead of a policy: a public key. Repeatable.", show_default=False
+        ),
+    ] = None,
+    name: Annotated[
+        str,
+        typer.Option(
+            "--name",
+            metavar="exact|repository|unsafe-any",
+            help="With --key: how the signed name must match. 'unsafe-any' accepts cosign's nameless signatures.",
+        ),
+    ] = "exact",
+    output: Annotated[
+        str,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="text|json|sarif|github|junit",
+            help="Form of the report on standard output; github: annotations, and the job summary.",
+        ),
+    ] = "text",
+    kind: Annotated[
+        str | None,
+        typer.Option("--as", metavar=KINDS, help="Read all files as this kind.", show_default=False),
+    ] = None,
+    stdin_name: Annotated[
+        str | None,
+        typer.Option("--stdin-name", metavar="FILE", help="What to call standard input.", show_default=False),
+    ] = None,
+    image_path: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--image-path",
+            metavar="KIND=PATH",
+            help="Where images are in a kind of object that is not known: Foo=spec.parts[].image; KIND may be "
+            "Foo.example.com. Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="A key 'image' in an object of an unknown kind is an error.")
+    ] = False,
+    pin: Annotated[
+        bool,
+        typer.Option("--pin", help="Write the judged digests into the files; of standard input, print the result."),
+    ] = False,
+    dry: Annotated[
+        bool, typer.Option("--check", help="With --pin: print what would change; exit code 1 if anything would.")
+    ] = False,
+    insecure_http: InsecureHttp = None,
+    trusted_realm: TrustedRealm = None,
+    mirror: Mirror = None,
+    ca: CertificateAuthority = None,
+    timeout: Timeout = TIMEOUT,
+) -> int:
+    """Judge every image that files name, before they are deployed or built.
+
+    Each image is told with its file, line and column. What hides an image (a variable without value, a template
+    that was not rendered) is an error, never a pass. Directories are not searched: name the files.
+
+    Exit code: 0 all allowed, 1 one or more denied, 3 some could not be decided or read.
+    """
+    from imgsign import checking
+
+    show = _output(output)
+    if dry and not pin:
+        raise UsageError("--check goes with --pin")
+    if "-" in files and stdin_name is None and output == "sarif":
+        raise UsageError(f"--output {output} needs a file for each result", hint="name it with --stdin-name")
+    if pin and "-" in files and (len(set(files)) > 1 or output != "text"):
+        raise UsageError("with --pin, '-' stands alone: its pinned text is what is printed")
+    options = _options(kind, image_path, strict)
+    locate = registries(insecure_http, timeout, trusted_realm, mirror=mirror, ca=ca)
+    chosen, trust = choose_policy(policy, key, name)
+    stdin = _read_stdin() if "-" in files else None
+    read = checking.read(files, options, stdin=stdin, stdin_name=stdin_name or "-")
+    with ThreadPoolExecutor(max_workers=THREADS) as pool:
+        report = checking.judge(read, chosen, trust, locate=locate, now=datetime.now(UTC), pool=pool)
+    return _finish(report, trust, options, show, pin=pin, dry=dry)
+
+
+def _finish(report: Report, trust: TrustStore, options: Options, show: Show, *, pin: bool, dry: bool) -> int:
+    """Print the report, pin, and find the exit code."""
+    from imgsign.cli.findings import findings, line_safe, shown_name
+
+    rows = findings(report, trust)
+    verdicts = {r.verdict for r in rows}
+    code = DENIED if "denied" in verdicts else UNDECIDED if verdicts - {"allowed"} else OK
+    filtering = pin and (dry or any(f.path is None for f in report.files))
+    print(show(rows, report, code), file=sys.stderr if filtering else sys.stdout)
+    for file, note in report.notes:
+        print(f"note: {shown_name(file.name)}: {line_safe(printable(note))}", file=sys.stderr)
+    return max(code, _pin(report, options, dry=dry), key=_SEVERITY.index) if pin else code
+
+
+_SEVERITY = (OK, UNDECIDED, DENIED)
+"""A conclusive denial outweighs doubt."""
+
+
+def _pin(report: Report, options: Options, *, dry: bool) -> int:
+    """Write or show the pinned files; 1 if --check finds a change, 3 if something is not pinned."""
+    from imgsign import pinning
+
+    codes = [OK]
+    for planned in pinning.plan(report, options):
+        try:
+            if planned.error is not None:
+                raise planned.error
+            if dry:
+                codes.append(_show_change(planned))
+            elif planned.file.path is None:
+                sys.stdout.flush()
+                sys.stdout.buffer.write(planned.text.encode() if planned.text is not None else planned.file.raw)
+            elif planned.text is not None:
+                pinning.write(planned)
+                images = f"{planned.count} image{'s' if planned.count != 1 else ''}"
+                print(f"pinned {images} in {_name(planned.file)}", file=sys.stderr)
+        except (UsageError, DestinationError) as e:
+            print(f"not pinned {_name(planned.file)}: {printable(e.message)}", file=sys.stderr)
+            if e.hint is not None:
+                print(f"hint: {printable(e.hint)}", file=sys.stderr)
+            codes.append(UNDECIDED)
+        for found in planned.left:
+            where = f"{_name(planned.file)}:{found.spot.line}:{found.spot.column}"
+            reason = printable(found.unpinnable or "it cannot be replaced in place")
+            print(f"not pinned {where}: {printable(found.text)}: {reason}", file=sys.stderr)
+            codes.append(UNDECIDED)
+    return max(codes, key=_SEVERITY.index)
+
+
+def _show_change(planned: Pinned) -> int:
+    """Print the changed lines of a file as a unified diff."""
+    from imgsign.cli.findings import line_safe
+
+    if planned.text is None:
+        return OK
+    name = _name(planned.file)
+    before, after = planned.file.text.split("\n"), planned.text.split("\n")
+    # NOTE: no lines of context: they begin with a blank, and GitHub's runner looks for commands behind blanks.
+    for line in difflib.unified_diff(before, after, name, name, n=0, lineterm=""):
+        print(line_safe(printable(line.removesuffix("\r"), limit=16 * 1024)))
+    return DENIED
+
+
+def _name(file: File) -> str:
+    from imgsign.cli.findings import shown_name
+
+    return shown_name(file.name)
+
+
+Show = Callable[["list[Finding]", "Report", int], str]
+
+
+def _show_text(rows: list[Finding], report: Report, code: int) -> str:
+    from imgsign.cli.findings import text_lines
+
+    return "\n".join(text_lines(rows, len(report.files)))
+
+
+def _show_json(rows: list[Finding], report: Report, code: int) -> str:
+    from imgsign.cli import render
+    from imgsign.cli.findings import json_rows
+
+    return render.document(json_rows(rows)).replace("##[", "#\\u0023[")
+
+
+def _show_sarif(rows: list[Finding], report: Report, code: int) -> str:
+    from imgsign import __version__
+    from imgsign.cli import sarif
+
+    return sarif.document(rows, {_name(f): sarif.uri_of(_relative(f)) for f in report.files}, __version__, code)
+
+
+def _show_github(rows: list[Finding], report: Report, code: int) -> str:
+    from imgsign.cli import github
+
+    count = len(report.files)
+    place = os.environ.get("GITHUB_STEP_SUMMARY")
+    if place:
+        _append(Path(place), lambda limit: github.job_summary(rows, count, limit=limit), github.SUMMARY_LIMIT)
+    return "\n".join(github.lines(rows, {_name(f): _relative(f) for f in report.files}))
+
+
+def _show_junit(rows: list[Finding], report: Report, code: int) -> str:
+    from imgsign.cli import junit
+
+    return junit.document(rows, [_name(f) for f in report.files])
+
+
+OUTPUTS: dict[str, Show] = {
+    "text": _show_text,
+    "json": _show_json,
+    "sarif": _show_sarif,
+    "github": _show_github,
+    "junit": _show_junit,
+}
+
+
+def _output(name: str) -> Show:
+    show = OUTPUTS.get(name)
+    if show is None:
+        raise UsageError(f"unknown output {quote(name)}", hint=f"use one of {', '.join(OUTPUTS)}")
+    return show
+
+
+def _append(place: Path, text: Callable[[int], str], limit: int) -> None:
+    """Append to the job summary what still fits; other steps' words are kept."""
+    try:
+        with place.open("ab") as out:
+            room = limit - out.tell()
+            if room > 1024:
+                out.write(text(room).encode())
+    except OSError as e:
+        reason = (e.strerror or "failed").lower()
+        print(f"note: cannot write the job summary {quote(str(place))}: {reason}", file=sys.stderr)
+
+
+def _relative(file: File) -> str:
+    """Where a file is in the repository: relative to the checkout if it is known, else to this directory."""
+    if file.path is None:
+        return file.name
+    here = Path.cwd().resolve()
+    real = Path(os.path.realpath(file.path))
+    roots = [Path(r).resolve() for n in ("GITHUB_WORKSPACE", "CI_PROJECT_DIR") if (r := os.environ.get(n))]
+    for root in (*(r for r in roots if here.is_relative_to(r)), here):
+        if real.is_relative_to(root):
+            return real.relative_to(root).as_posix()
+    return real.as_posix()
+
+
+def _options(kind: str | None, image_path: Sequence[str] | None, strict: bool) -> Options:
+    from imgsign.checking import Options
+    from imgsign.images.kinds import FileKind
+    from imgsign.images.paths import parse_pattern
+
+    patterns: dict[str, list[str]] = {}
+    for text in image_path or ():
+        of, equals, pattern = text.partition("=")
+        if not of or not equals:
+            raise UsageError(f"not KIND=PATH: {quote(text)}", hint="--image-path 'Foo=spec.parts[].image'")
+        try:
+            parse_pattern(pattern)
+        except Malformed as e:
+            raise UsageError(f"--image-path: {e.message}", hint=e.hint) from e
+        patterns.setdefault(of, []).append(pattern)
+    try:
+        chosen = None if kind is None else FileKind(kind)
+    except ValueError as e:
+        raise UsageError(f"unknown kind of file {quote(kind or '')}", hint=f"use one of {KINDS}") from e
+    return Options(kind=chosen, image_paths=patterns, strict=strict)
+
+
+def _read_stdin() -> bytes:
+    """Read all of standard input, within the limit of files."""
+    from imgsign.images.yamltext import TEXT_LIMIT
+
+    try:
+        raw = sys.stdin.buffer.read(TEXT_LIMIT + 1)
+    except OSError as e:
+        raise DestinationError(f"cannot read standard input: {(e.strerror or 'failed').lower()}") from e
+    if len(raw) > TEXT_LIMIT:
+        raise DestinationError(f"standard input is longer than {TEXT_LIMIT} bytes")
+    return raw
