@@ -14,13 +14,13 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
 from imgsign.decision import Decision
 from imgsign.errors import DestinationError, ImgsignError, InvalidReference, UsageError
-from imgsign.images import Found, Problem, Scan, Spot
+from imgsign.images import Build, Found, Problem, Scan, Spot
 from imgsign.images.kinds import FileKind, detect
 from imgsign.images.yamltext import TEXT_LIMIT
 from imgsign.policy.model import Policy
@@ -40,11 +40,15 @@ Result = Decision | ImgsignError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """How files are read: ``kind`` for all of them, patterns by kind, unknown kinds, values for builds."""
+    """How files are read: ``kind`` for all of them; for manifests patterns by kind and ``strict``; for Dockerfiles
+    what ``docker build`` is given."""
 
     kind: FileKind | None = None
     image_paths: Mapping[str, Sequence[str]] = field(default_factory=dict, hash=False)
     strict: bool = False
+    arguments: Mapping[str, str] = field(default_factory=dict, hash=False)
+    contexts: Mapping[str, str] = field(default_factory=dict, hash=False)
+    target: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,9 +111,16 @@ def _scan_kustomization(text: str, options: Options) -> Scan:
     return kustomize.scan(text)
 
 
+def _scan_dockerfile(text: str, options: Options) -> Scan:
+    from imgsign.images import dockerfile
+
+    return dockerfile.scan(text, arguments=options.arguments, target=options.target, contexts=options.contexts)
+
+
 SCANNERS: dict[FileKind, Scanner] = {
     FileKind.KUBERNETES: _scan_kubernetes,
     FileKind.KUSTOMIZATION: _scan_kustomization,
+    FileKind.DOCKERFILE: _scan_dockerfile,
 }
 """One line a kind of file."""
 
@@ -125,7 +136,7 @@ def read(paths: Sequence[str], options: Options, *, stdin: bytes | None = None, 
     found: list[File] = []
     for name in dict.fromkeys(paths):
         if name == "-":
-            found.append(scan_file(stdin_name, None, stdin or b"", options))
+            found += _with_builds(scan_file(stdin_name, None, stdin or b"", options), options)
             continue
         path = Path(name)
         if _is_directory(path):
@@ -136,8 +147,61 @@ def read(paths: Sequence[str], options: Options, *, stdin: bytes | None = None, 
         except DestinationError as e:
             found.append(_unusable(name, path, "unreadable", e.message))
             continue
-        found.append(scan_file(name, path, raw, options))
+        found += _with_builds(scan_file(name, path, raw, options), options)
+        if len(found) > FILES_LIMIT:
+            raise UsageError(f"more than {FILES_LIMIT} files")
     return found
+
+
+def _with_builds(file: File, options: Options) -> list[File]:
+    """Add the Dockerfiles that a file builds; one that is not there is a problem of that file."""
+    built: dict[tuple[object, ...], File] = {}
+    problems: list[Problem] = []
+    for build in file.scan.builds:
+        given = replace(
+            options,
+            kind=FileKind.DOCKERFILE,
+            arguments=build.arguments,
+            contexts=build.contexts,
+            target=build.target,
+        )
+        if build.inline is not None:
+            inline = scan_file(file.name, None, build.inline.encode("utf-8", "replace"), given)
+            built[(id(build),)] = replace(inline, raw=file.raw, given=False, scan=_at(inline.scan, build))
+            continue
+        path = _dockerfile(file.path, build)
+        key = (str(path), *sorted(build.arguments.items()), build.target, *sorted(build.contexts.items()))
+        try:
+            raw = read_file(path, limit=TEXT_LIMIT)
+        except DestinationError as e:
+            message = f"the Dockerfile it builds: {e.message}"
+            problems.append(Problem(code="unreadable", message=message, spot=build.spot, subject=build.subject))
+            continue
+        built[key] = replace(scan_file(str(path), path, raw, given), given=False)
+    scan = replace(file.scan, problems=(*file.scan.problems, *problems))
+    return [replace(file, scan=scan), *built.values()]
+
+
+def _dockerfile(origin: Path | None, build: Build) -> Path:
+    """Where a build's Dockerfile is: below its context, which is below the file that names it."""
+    base = Path() if origin is None else origin.parent
+    context = Path(os.path.normpath(base / build.context))
+    if build.dockerfile is not None:
+        return Path(os.path.normpath(context / build.dockerfile))
+    usual, lower = context / "Dockerfile", context / "dockerfile"
+    return lower if not usual.exists() and lower.exists() else usual
+
+
+def _at(scan: Scan, build: Build) -> Scan:
+    """Move what was found in a text inside a file to where that text stands; it cannot be pinned there."""
+    reason = "it stands in dockerfile_inline"
+    return Scan(
+        found=tuple(
+            replace(f, spot=build.spot, pin=None, unpinnable=reason, subject=build.subject) for f in scan.found
+        ),
+        problems=tuple(replace(p, spot=build.spot, subject=build.subject) for p in scan.problems),
+        notes=scan.notes,
+    )
 
 
 def scan_file(name: str, path: Path | None, raw: bytes, options: Options) -> File:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -90,6 +90,30 @@ def command(
     strict: Annotated[
         bool, typer.Option("--strict", help="A key 'image' in an object of an unknown kind is an error.")
     ] = False,
+    build_arg: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--build-arg",
+            metavar="NAME=VALUE",
+            help="For Dockerfiles, as docker build takes it. Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    build_context: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--build-context",
+            metavar="NAME=VALUE",
+            help="For Dockerfiles, as docker buildx build takes it. Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            "--target", metavar="STAGE", help="For Dockerfiles: only what this stage needs.", show_default=False
+        ),
+    ] = None,
     pin: Annotated[
         bool,
         typer.Option("--pin", help="Write the judged digests into the files; of standard input, print the result."),
@@ -119,7 +143,8 @@ def command(
         raise UsageError(f"--output {output} needs a file for each result", hint="name it with --stdin-name")
     if pin and "-" in files and (len(set(files)) > 1 or output != "text"):
         raise UsageError("with --pin, '-' stands alone: its pinned text is what is printed")
-    options = _options(kind, image_path, strict)
+    given = {"--build-arg": build_arg, "--build-context": build_context}
+    options = _options(kind, image_path, strict, given, target)
     locate = registries(insecure_http, timeout, trusted_realm, mirror=mirror, ca=ca)
     chosen, trust = choose_policy(policy, key, name)
     stdin = _read_stdin() if "-" in files else None
@@ -278,7 +303,26 @@ def _relative(file: File) -> str:
     return real.as_posix()
 
 
-def _options(kind: str | None, image_path: Sequence[str] | None, strict: bool) -> Options:
+def _pairs(option: str, texts: Sequence[str] | None) -> dict[str, str]:
+    """Read NAME=VALUE; for --build-arg, NAME alone takes its value from the environment, as docker does."""
+    found: dict[str, str] = {}
+    for text in texts or ():
+        name, equals, value = text.partition("=")
+        if not equals and option == "--build-arg" and name in os.environ:
+            value = os.environ[name]
+        elif not equals or not name:
+            raise UsageError(f"{option}: not NAME=VALUE: {quote(text)}")
+        found[name] = value
+    return found
+
+
+def _options(
+    kind: str | None,
+    image_path: Sequence[str] | None,
+    strict: bool,
+    given: Mapping[str, Sequence[str] | None],
+    target: str | None,
+) -> Options:
     from imgsign.checking import Options
     from imgsign.images.kinds import FileKind
     from imgsign.images.paths import parse_pattern
@@ -297,7 +341,14 @@ def _options(kind: str | None, image_path: Sequence[str] | None, strict: bool) -
         chosen = None if kind is None else FileKind(kind)
     except ValueError as e:
         raise UsageError(f"unknown kind of file {quote(kind or '')}", hint=f"use one of {KINDS}") from e
-    return Options(kind=chosen, image_paths=patterns, strict=strict)
+    return Options(
+        kind=chosen,
+        image_paths=patterns,
+        strict=strict,
+        arguments=_pairs("--build-arg", given["--build-arg"]),
+        contexts=_pairs("--build-context", given["--build-context"]),
+        target=target,
+    )
 
 
 def _read_stdin() -> bytes:

@@ -63,10 +63,23 @@ def _below(data: object, steps: tuple[str, ...], path: Path) -> Iterator[tuple[P
             if step in data:
                 yield from _below(data[step], rest, (*path, step))
             return
-        wanted = re.compile(".*".join(re.escape(p) for p in re.split(r"\*+", step)), re.DOTALL)
         for key, value in data.items():
-            if wanted.fullmatch(key) is not None:
+            if isinstance(key, str) and _like(key, step):
                 yield from _below(value, rest, (*path, key))
+
+
+def _like(key: str, pattern: str) -> bool:
+    """Match with ``*``, each part at its first place: linear, whatever a file's keys are."""
+    first, *middle, last = pattern.split("*")
+    if len(key) < len(first) + len(last) or not (key.startswith(first) and key.endswith(last)):
+        return False
+    at, end = len(first), len(key) - len(last)
+    for part in middle:
+        at = key.find(part, at, end)
+        if at < 0:
+            return False
+        at += len(part)
+    return True
 
 
 def shown(path: Path) -> str:
