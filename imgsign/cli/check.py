@@ -5,10 +5,9 @@ from __future__ import annotations
 import difflib
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -30,7 +29,7 @@ from imgsign.wire import printable, quote
 
 if TYPE_CHECKING:
     from imgsign.checking import File, Options, Report
-    from imgsign.cli.findings import Finding
+    from imgsign.cli.outputs import Show
     from imgsign.pinning import Pinned
     from imgsign.trust import TrustStore
 
@@ -135,8 +134,9 @@ def command(
     Exit code: 0 all allowed, 1 one or more denied, 3 some could not be decided or read.
     """
     from imgsign import checking
+    from imgsign.cli.outputs import output_named
 
-    show = _output(output)
+    show = output_named(output)
     if dry and not pin:
         raise UsageError("--check goes with --pin")
     if "-" in files and stdin_name is None and output == "sarif":
@@ -221,86 +221,6 @@ def _name(file: File) -> str:
     from imgsign.cli.findings import shown_name
 
     return shown_name(file.name)
-
-
-Show = Callable[["list[Finding]", "Report", int], str]
-
-
-def _show_text(rows: list[Finding], report: Report, code: int) -> str:
-    from imgsign.cli.findings import text_lines
-
-    return "\n".join(text_lines(rows, len(report.files)))
-
-
-def _show_json(rows: list[Finding], report: Report, code: int) -> str:
-    from imgsign.cli import render
-    from imgsign.cli.findings import json_rows
-
-    return render.document(json_rows(rows)).replace("##[", "#\\u0023[")
-
-
-def _show_sarif(rows: list[Finding], report: Report, code: int) -> str:
-    from imgsign import __version__
-    from imgsign.cli import sarif
-
-    return sarif.document(rows, {_name(f): sarif.uri_of(_relative(f)) for f in report.files}, __version__, code)
-
-
-def _show_github(rows: list[Finding], report: Report, code: int) -> str:
-    from imgsign.cli import github
-
-    count = len(report.files)
-    place = os.environ.get("GITHUB_STEP_SUMMARY")
-    if place:
-        _append(Path(place), lambda limit: github.job_summary(rows, count, limit=limit), github.SUMMARY_LIMIT)
-    return "\n".join(github.lines(rows, {_name(f): _relative(f) for f in report.files}))
-
-
-def _show_junit(rows: list[Finding], report: Report, code: int) -> str:
-    from imgsign.cli import junit
-
-    return junit.document(rows, [_name(f) for f in report.files])
-
-
-OUTPUTS: dict[str, Show] = {
-    "text": _show_text,
-    "json": _show_json,
-    "sarif": _show_sarif,
-    "github": _show_github,
-    "junit": _show_junit,
-}
-
-
-def _output(name: str) -> Show:
-    show = OUTPUTS.get(name)
-    if show is None:
-        raise UsageError(f"unknown output {quote(name)}", hint=f"use one of {', '.join(OUTPUTS)}")
-    return show
-
-
-def _append(place: Path, text: Callable[[int], str], limit: int) -> None:
-    """Append to the job summary what still fits; other steps' words are kept."""
-    try:
-        with place.open("ab") as out:
-            room = limit - out.tell()
-            if room > 1024:
-                out.write(text(room).encode())
-    except OSError as e:
-        reason = (e.strerror or "failed").lower()
-        print(f"note: cannot write the job summary {quote(str(place))}: {reason}", file=sys.stderr)
-
-
-def _relative(file: File) -> str:
-    """Where a file is in the repository: relative to the checkout if it is known, else to this directory."""
-    if file.path is None:
-        return file.name
-    here = Path.cwd().resolve()
-    real = Path(os.path.realpath(file.path))
-    roots = [Path(r).resolve() for n in ("GITHUB_WORKSPACE", "CI_PROJECT_DIR") if (r := os.environ.get(n))]
-    for root in (*(r for r in roots if here.is_relative_to(r)), here):
-        if real.is_relative_to(root):
-            return real.relative_to(root).as_posix()
-    return real.as_posix()
 
 
 def _pairs(option: str, texts: Sequence[str] | None) -> dict[str, str]:

@@ -45,11 +45,13 @@ _HELP = (
 )
 
 
-def document(rows: list[Finding], uris: dict[str, str], version: str, exit_code: int) -> str:
+def document(
+    rows: list[Finding], uris: dict[str, str], version: str, exit_code: int, *, limit: int = RESULTS_LIMIT
+) -> str:
     """Write the whole log; ``uris`` are the places of files relative to the repository."""
     failed = [r for r in rows if r.verdict != ALLOWED]
     failed.sort(key=lambda r: r.verdict != DENIED)  # stable: the order of the files within
-    failed = failed[:RESULTS_LIMIT]
+    failed = failed[:limit]
     codes = list(dict.fromkeys(r.code for r in failed))
     seen: Counter[str] = Counter()
     driver = {
@@ -69,7 +71,7 @@ def document(rows: list[Finding], uris: dict[str, str], version: str, exit_code:
 
 
 def _rule(code: str, rows: list[Finding]) -> dict[str, object]:
-    short = RULES.get(code, "The file may hide an image").ljust(1)[:TEXT_LIMIT]
+    short = RULES.get(code, "The file may hide an image")[:TEXT_LIMIT]
     denied = any(r.verdict == DENIED for r in rows)
     return {
         "id": code,
