@@ -31,6 +31,7 @@ from imgsign.trust import TrustStore
 from imgsign.wire import quote
 from imgsign.workflow import verify
 
+ENV_LIMIT = 256 * 1024  # bytes of a .env file
 FILES_LIMIT = 10_000  # of one run, builds included
 IMAGES_LIMIT = 10_000  # distinct references of one run
 
@@ -41,14 +42,20 @@ Result = Decision | ImgsignError
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """How files are read: ``kind`` for all of them; for manifests patterns by kind and ``strict``; for Dockerfiles
-    what ``docker build`` is given."""
+    what ``docker build`` is given; for compose files the variables, and the files of them in place of ``.env``.
+
+    ``named`` are all files of the run: one that a compose file includes is looked at by itself.
+    """
 
     kind: FileKind | None = None
     image_paths: Mapping[str, Sequence[str]] = field(default_factory=dict, hash=False)
     strict: bool = False
-    arguments: Mapping[str, str] = field(default_factory=dict, hash=False)
+    arguments: Mapping[str, str | None] = field(default_factory=dict, hash=False)
     contexts: Mapping[str, str] = field(default_factory=dict, hash=False)
     target: str | None = None
+    variables: Mapping[str, str] = field(default_factory=dict, hash=False)
+    env_files: tuple[str, ...] | None = None
+    named: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,31 +103,66 @@ class Report:
         return ((f, n) for f in self.files for n in f.scan.notes)
 
 
-Scanner = Callable[[str, Options], Scan]
+Scanner = Callable[[str, Options, Path], Scan]
+"""Text, options and the file's directory to what is in the text."""
 
 
-def _scan_kubernetes(text: str, options: Options) -> Scan:
+def _scan_kubernetes(text: str, options: Options, base: Path) -> Scan:
     from imgsign.images import kubernetes
 
     return kubernetes.scan(text, image_paths=options.image_paths, strict=options.strict)
 
 
-def _scan_kustomization(text: str, options: Options) -> Scan:
+def _scan_kustomization(text: str, options: Options, base: Path) -> Scan:
     from imgsign.images import kustomize
 
     return kustomize.scan(text)
 
 
-def _scan_dockerfile(text: str, options: Options) -> Scan:
+def _scan_dockerfile(text: str, options: Options, base: Path) -> Scan:
     from imgsign.images import dockerfile
 
     return dockerfile.scan(text, arguments=options.arguments, target=options.target, contexts=options.contexts)
+
+
+def _scan_compose(text: str, options: Options, base: Path) -> Scan:
+    """Interpolate by ``.env`` and what was given by option, never by this process' environment.
+
+    Whoever writes the file chooses which variables it uses: a secret of the pipeline could become a part of
+    a reference, be printed, and be sent to a registry.
+    """
+    from imgsign.images import compose
+
+    values: dict[str, str | None] = {}
+    problems: list[Problem] = []
+    for name in (str(base / ".env"),) if options.env_files is None else options.env_files:
+        try:
+            env_text = read_file(Path(name), limit=ENV_LIMIT).decode("utf-8")
+        except (DestinationError, UnicodeDecodeError) as e:
+            if options.env_files is not None or os.path.lexists(name):
+                problems.append(_at_top("env-file", e.message if isinstance(e, DestinationError) else "not UTF-8"))
+            continue
+        known: dict[str, str | None] = {**values, **options.variables}
+        found = compose.parse_env_file(env_text, environment=known)
+        values.update(found.values)
+        problems += (_at_top(p.code, f"{name}:{p.spot.line}: {p.message}") for p in found.problems)
+    scan = compose.scan(
+        text,
+        environment={**values, **options.variables},
+        is_checked=lambda name: os.path.normpath(base / name) in options.named,
+    )
+    return replace(scan, problems=(*problems, *scan.problems))
+
+
+def _at_top(code: str, message: str) -> Problem:
+    return Problem(code=code, message=message, spot=Spot(0, 0, 1, 1))
 
 
 SCANNERS: dict[FileKind, Scanner] = {
     FileKind.KUBERNETES: _scan_kubernetes,
     FileKind.KUSTOMIZATION: _scan_kustomization,
     FileKind.DOCKERFILE: _scan_dockerfile,
+    FileKind.COMPOSE: _scan_compose,
 }
 """One line a kind of file."""
 
@@ -133,6 +175,7 @@ def read(paths: Sequence[str], options: Options, *, stdin: bytes | None = None, 
     """
     if len(paths) > FILES_LIMIT:
         raise UsageError(f"more than {FILES_LIMIT} files")
+    options = replace(options, named=frozenset(os.path.normpath(p) for p in paths))
     found: list[File] = []
     for name in dict.fromkeys(paths):
         if name == "-":
@@ -161,13 +204,15 @@ def _with_builds(file: File, options: Options) -> list[File]:
         given = replace(
             options,
             kind=FileKind.DOCKERFILE,
-            arguments=build.arguments,
+            arguments={**build.arguments, **options.arguments},
             contexts=build.contexts,
             target=build.target,
         )
         if build.inline is not None:
             inline = scan_file(file.name, None, build.inline.encode("utf-8", "replace"), given)
-            built[(id(build),)] = replace(inline, raw=file.raw, given=False, scan=_at(inline.scan, build))
+            built[(id(build),)] = replace(
+                inline, path=file.path, raw=file.raw, given=False, scan=_at(inline.scan, build)
+            )
             continue
         path = _dockerfile(file.path, build)
         key = (str(path), *sorted(build.arguments.items()), build.target, *sorted(build.contexts.items()))
@@ -217,11 +262,12 @@ def scan_file(name: str, path: Path | None, raw: bytes, options: Options) -> Fil
         kinds = ", ".join(k.value for k in FileKind)
         what = "not a kind of file that is understood" if kind is None else f"{kind.value} files are not understood"
         return _unusable(name, path, "unknown-file", what, f"say what it is with --as: {kinds}")
-    return File(name=name, path=path, raw=raw, kind=kind, scan=scanner(text, options))
+    base = Path() if path is None else path.parent
+    return File(name=name, path=path, raw=raw, kind=kind, scan=scanner(text, options, base))
 
 
 def _unusable(name: str, path: Path | None, code: str, message: str, hint: str | None = None) -> File:
-    problem = Problem(code=code, message=message, spot=Spot(0, 0, 1, 1), hint=hint)
+    problem = replace(_at_top(code, message), hint=hint)
     return File(name=name, path=path, raw=b"", kind=None, scan=Scan(problems=(problem,)))
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -113,6 +114,22 @@ def command(
             "--target", metavar="STAGE", help="For Dockerfiles: only what this stage needs.", show_default=False
         ),
     ] = None,
+    env: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--env",
+            metavar="NAME[=VALUE]",
+            help="A variable of compose files, over .env; NAME alone: with its value here. No other is used. "
+            "Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    env_file: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--env-file", metavar="FILE", help="For compose files, in place of .env. Repeatable.", show_default=False
+        ),
+    ] = None,
     pin: Annotated[
         bool,
         typer.Option("--pin", help="Write the judged digests into the files; of standard input, print the result."),
@@ -143,8 +160,14 @@ def command(
         raise UsageError(f"--output {output} needs a file for each result", hint="name it with --stdin-name")
     if pin and "-" in files and (len(set(files)) > 1 or output != "text"):
         raise UsageError("with --pin, '-' stands alone: its pinned text is what is printed")
-    given = {"--build-arg": build_arg, "--build-context": build_context}
-    options = _options(kind, image_path, strict, given, target)
+    options = replace(
+        _options(kind, image_path, strict),
+        arguments=_pairs("--build-arg", build_arg, inherit=True),
+        contexts=_pairs("--build-context", build_context),
+        target=target,
+        variables=_pairs("--env", env, inherit=True),
+        env_files=None if env_file is None else tuple(env_file),
+    )
     locate = registries(insecure_http, timeout, trusted_realm, mirror=mirror, ca=ca)
     chosen, trust = choose_policy(policy, key, name)
     stdin = _read_stdin() if "-" in files else None
@@ -177,6 +200,13 @@ def _pin(report: Report, options: Options, *, dry: bool) -> int:
     from imgsign import pinning
 
     codes = [OK]
+    named = {f.name for f in report.files if f.given}
+    for file in (f for f in report.files if not f.given and any("@" not in i.text for i in f.scan.found)):
+        if file.name in named:
+            print(f"not pinned {_name(file)}: the images in dockerfile_inline", file=sys.stderr)
+            codes.append(UNDECIDED)
+        else:
+            print(f"note: {_name(file)} is not pinned: only files that are named are", file=sys.stderr)
     for planned in pinning.plan(report, options):
         try:
             if planned.error is not None:
@@ -223,12 +253,12 @@ def _name(file: File) -> str:
     return shown_name(file.name)
 
 
-def _pairs(option: str, texts: Sequence[str] | None) -> dict[str, str]:
-    """Read NAME=VALUE; for --build-arg, NAME alone takes its value from the environment, as docker does."""
+def _pairs(option: str, texts: Sequence[str] | None, *, inherit: bool = False) -> dict[str, str]:
+    """Read NAME=VALUE; with ``inherit``, NAME alone takes its value from the environment, as docker does."""
     found: dict[str, str] = {}
     for text in texts or ():
         name, equals, value = text.partition("=")
-        if not equals and option == "--build-arg" and name in os.environ:
+        if not equals and inherit and name in os.environ:
             value = os.environ[name]
         elif not equals or not name:
             raise UsageError(f"{option}: not NAME=VALUE: {quote(text)}")
@@ -236,13 +266,8 @@ def _pairs(option: str, texts: Sequence[str] | None) -> dict[str, str]:
     return found
 
 
-def _options(
-    kind: str | None,
-    image_path: Sequence[str] | None,
-    strict: bool,
-    given: Mapping[str, Sequence[str] | None],
-    target: str | None,
-) -> Options:
+def _options(kind: str | None, image_path: Sequence[str] | None, strict: bool) -> Options:
+    """Parse what is said about files."""
     from imgsign.checking import Options
     from imgsign.images.kinds import FileKind
     from imgsign.images.paths import parse_pattern
@@ -261,14 +286,7 @@ def _options(
         chosen = None if kind is None else FileKind(kind)
     except ValueError as e:
         raise UsageError(f"unknown kind of file {quote(kind or '')}", hint=f"use one of {KINDS}") from e
-    return Options(
-        kind=chosen,
-        image_paths=patterns,
-        strict=strict,
-        arguments=_pairs("--build-arg", given["--build-arg"]),
-        contexts=_pairs("--build-context", given["--build-context"]),
-        target=target,
-    )
+    return Options(kind=chosen, image_paths=patterns, strict=strict)
 
 
 def _read_stdin() -> bytes:

@@ -23,7 +23,7 @@ Show = Callable[["list[Finding]", "Report", int], str]
 def _show_text(rows: list[Finding], report: Report, code: int) -> str:
     from imgsign.cli.findings import text_lines
 
-    return "\n".join(text_lines(rows, len(report.files)))
+    return "\n".join(text_lines(rows, len({f.name for f in report.files})))
 
 
 def _show_json(rows: list[Finding], report: Report, code: int) -> str:
@@ -45,7 +45,7 @@ def _show_sarif(rows: list[Finding], report: Report, code: int) -> str:
 def _show_github(rows: list[Finding], report: Report, code: int) -> str:
     from imgsign.cli import github
 
-    count = len(report.files)
+    count = len({f.name for f in report.files})
     place = os.environ.get("GITHUB_STEP_SUMMARY")
     if place:
         _append(Path(place), lambda limit: github.job_summary(rows, count, limit=limit), github.SUMMARY_LIMIT)

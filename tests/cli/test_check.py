@@ -223,6 +223,92 @@ def test_dockerfiles_are_checked_with_their_arguments(run: Run) -> None:
     assert run("Dockerfile --build-arg TAG")[0] == 2
 
 
+COMPOSE = """\
+services:
+  web:
+    image: registry.test/app:${TAG}
+"""
+
+
+def test_compose_files_are_interpolated_by_their_env_file(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("compose.yaml").write_text(COMPOSE)
+    monkeypatch.setenv("TAG", "1")
+    assert run("compose.yaml")[0] == 3
+    assert run("compose.yaml --env TAG")[0] == 0
+    assert run("compose.yaml --env TAG=absent")[0] == 3
+    Path(".env").write_text("TAG=1\n")
+    assert run("compose.yaml")[0] == 0
+    Path("other.env").write_text("TAG='absent'\n")
+    assert run("compose.yaml --env-file other.env")[0] == 3
+    assert run("compose.yaml --env-file none.env")[0] == 3
+
+
+def test_a_secret_of_the_pipeline_never_becomes_a_part_of_a_reference(
+    run: Run, sim: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIPELINE_SECRET", "s3cret")
+    Path("compose.yaml").write_text("services: {web: {image: 'registry.test/app:${PIPELINE_SECRET}'}}\n")
+    code, out, err = run("compose.yaml")
+    assert (code, "s3cret" in out + err, sim.requests_seen) == (3, False, [])
+
+
+BUILDS = """\
+services:
+  web:
+    build: {context: web, args: {TAG: "2"}}
+  inline:
+    build:
+      dockerfile_inline: |
+        FROM registry.test/app:1
+"""
+
+
+def test_dockerfiles_that_a_compose_file_builds_are_checked_with_its_arguments(run: Run) -> None:
+    Path("deploy/web").mkdir(parents=True)
+    Path("deploy/web/Dockerfile").write_text("ARG TAG=1\nFROM registry.test/web:$TAG\n")
+    Path("deploy/compose.yaml").write_text(BUILDS)
+    code, out, _ = run("deploy/compose.yaml")
+    places = [line.split(" ")[:3] for line in out.splitlines() if line.startswith("deploy/")]
+    assert (code, places) == (
+        1,
+        [
+            ["deploy/web/Dockerfile:2:6:", "denied", f"{WEB}@sha256:HEX"],
+            ["deploy/compose.yaml:6:7:", "allowed", f"{APP}@sha256:HEX"],
+        ],
+    )
+
+
+def test_a_dockerfile_that_is_not_there_is_an_error_where_it_is_named(run: Run) -> None:
+    Path("compose.yaml").write_text("services:\n  web:\n    build: web\n")
+    code, out, _ = run("compose.yaml")
+    assert code == 3
+    assert out.startswith("compose.yaml:3:12: error unreadable: the Dockerfile it builds: cannot read 'web/Dockerfile'")
+
+
+def test_pin_writes_only_the_files_that_were_named(run: Run) -> None:
+    Path("Dockerfile").write_text("FROM registry.test/app:1\n")
+    Path("compose.yaml").write_text("services: {web: {build: .}}\n")
+    code, _, err = run("compose.yaml --pin")
+    assert (code, err) == (0, "note: Dockerfile is not pinned: only files that are named are\n")
+    assert Path("Dockerfile").read_text() == "FROM registry.test/app:1\n"
+    assert run("compose.yaml Dockerfile --pin")[0] == 0
+    assert normal(Path("Dockerfile").read_text()) == "FROM registry.test/app:1@sha256:HEX\n"
+
+
+def test_an_inline_dockerfile_is_told_to_be_not_pinned(run: Run) -> None:
+    Path("compose.yaml").write_text("services: {web: {build: {dockerfile_inline: 'FROM registry.test/app:1'}}}\n")
+    code, out, err = run("compose.yaml --pin")
+    assert (code, out.splitlines()[-1]) == (3, "1 allowed in 1 file")
+    assert err == "not pinned compose.yaml: the images in dockerfile_inline\n"
+
+
+def test_an_included_file_is_a_problem_unless_it_is_checked_too(run: Run) -> None:
+    Path("compose.yaml").write_text("include: [more.yaml]\nservices: {}\n")
+    Path("more.yaml").write_text(f"services: {{web: {{image: '{APP}'}}}}\n")
+    assert run("compose.yaml")[0] == 3
+    assert run("compose.yaml ./more.yaml")[0] == 0
+
+
 def test_a_policy_that_rejects_makes_no_request(run: Run, sim: Simulator) -> None:
     Path("policy.toml").write_text('version = 1\ndefault = "reject"\n')
     Path("a.yaml").write_text(pod(APP))
@@ -332,7 +418,11 @@ def test_pin_refuses_a_symbolic_link(run: Run, tmp_path: Path) -> None:
 
 def test_pin_refuses_a_file_that_changed_meanwhile(run: Run, sim: Simulator) -> None:
     Path("a.yaml").write_text(pod(APP))
-    sim.before(lambda seen: Path("a.yaml").write_text("edited: yes\n") and None)
+
+    def edit(seen: object) -> None:
+        Path("a.yaml").write_text("edited: yes\n")
+
+    sim.before(edit)
     code, _, err = run("a.yaml --pin")
     assert code == 3
     assert "not pinned a.yaml: 'a.yaml' has changed since it was read\n" in err

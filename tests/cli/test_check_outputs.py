@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as Xml
 
 import jsonschema
@@ -310,25 +311,28 @@ def checked(text: str) -> dict[str, object]:
     return found
 
 
+def results(text: str) -> list[dict[str, Any]]:
+    """The results of a valid log."""
+    found: list[dict[str, Any]] = checked(text)["results"]  # type: ignore[assignment]  # as the schema says
+    return found
+
+
 def test_sarif_of_hostile_files_is_accepted(run: Run) -> None:
     code, out, _ = run(f"{evil_files()} -o sarif")
-    found = checked(out)
-    results = found["results"]
-    assert isinstance(results, list)
-    assert (code, [r["level"] for r in results]) == (1, ["error", "warning", "warning"])
-    assert not any("](" in r["message"]["text"] for r in results)
+    found = results(out)
+    assert (code, [r["level"] for r in found]) == (1, ["error", "warning", "warning"])
+    assert not any("](" in r["message"]["text"] for r in found)
 
 
 def test_sarif_without_results_is_still_written_to_close_old_alerts(run: Run) -> None:
     Path("a.yaml").write_text(pod(APP))
     code, out, _ = run("a.yaml -o sarif")
-    found = checked(out)
-    assert (code, found["results"]) == (0, [])
+    assert (code, results(out)) == (0, [])
 
 
 def test_sarif_of_standard_input_has_the_name_it_is_given(run: Run) -> None:
     _, out, _ = run("- --stdin-name 'charts/my shop.yaml' -o sarif", stdin=pod(WEB))
-    (result,) = checked(out)["results"]  # type: ignore[misc]  # a list of one
+    (result,) = results(out)
     place = result["locations"][0]["physicalLocation"]
     assert place == {
         "artifactLocation": {"uri": "charts/my%20shop.yaml"},
@@ -343,14 +347,13 @@ def test_sarif_places_are_relative_to_the_checkout(run: Run, tmp_path: Path, mon
     monkeypatch.setenv("GITHUB_WORKSPACE", str(tmp_path))
     monkeypatch.chdir(tmp_path / "deploy")
     _, out, _ = run("link.yaml -o sarif")
-    (result,) = checked(out)["results"]  # type: ignore[misc]  # a list of one
+    (result,) = results(out)
     assert result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] == "real.yaml"
 
 
 def test_sarif_fingerprints_tell_equal_places_apart_and_survive_moved_lines(run: Run) -> None:
     def prints() -> list[str]:
-        found = checked(run("a.yaml -o sarif")[1])["results"]
-        assert isinstance(found, list)
+        found = results(run("a.yaml -o sarif")[1])
         return [r["partialFingerprints"]["primaryLocationLineHash"] for r in found]
 
     Path("a.yaml").write_text(pod(WEB, WEB) + "---\n" + pod(WEB))
