@@ -60,7 +60,11 @@ class Options:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class File:
-    """One file that was read. ``path`` is ``None`` for standard input; ``given``: it was named by the user."""
+    """One file that was read.
+
+    ``path`` is ``None`` for standard input; ``given``: it was named by the user; ``inline``: it is a text inside
+    the file of that name.
+    """
 
     name: str
     path: Path | None
@@ -68,6 +72,7 @@ class File:
     kind: FileKind | None
     scan: Scan
     given: bool = True
+    inline: bool = False
 
     @property
     def text(self) -> str:
@@ -211,7 +216,7 @@ def _with_builds(file: File, options: Options) -> list[File]:
         if build.inline is not None:
             inline = scan_file(file.name, None, build.inline.encode("utf-8", "replace"), given)
             built[(id(build),)] = replace(
-                inline, path=file.path, raw=file.raw, given=False, scan=_at(inline.scan, build)
+                inline, path=file.path, raw=file.raw, given=False, inline=True, scan=_at(inline.scan, build)
             )
             continue
         path = _dockerfile(file.path, build)

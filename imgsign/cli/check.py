@@ -202,10 +202,10 @@ def _pin(report: Report, options: Options, *, dry: bool) -> int:
     codes = [OK]
     named = {f.name for f in report.files if f.given}
     for file in (f for f in report.files if not f.given and any("@" not in i.text for i in f.scan.found)):
-        if file.name in named:
+        if file.inline:
             print(f"not pinned {_name(file)}: the images in dockerfile_inline", file=sys.stderr)
             codes.append(UNDECIDED)
-        else:
+        elif file.name not in named:
             print(f"note: {_name(file)} is not pinned: only files that are named are", file=sys.stderr)
     for planned in pinning.plan(report, options):
         try:
