@@ -15,13 +15,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from imgsign.checking import File, Judged, Options, Report, scan_file
+from imgsign.checking import Judged, Report
 from imgsign.decision import Decision
 from imgsign.errors import DestinationError, ImgsignError, UsageError
 from imgsign.images import Found
 from imgsign.images.pins import Edit, apply, edit_for, pinned_text, reads_back
 from imgsign.images.yamltext import TEXT_LIMIT
 from imgsign.reference import Digest
+from imgsign.scanning import File, Options, scan_file
 from imgsign.signers.disk import read_file
 from imgsign.wire import quote
 
@@ -45,7 +46,10 @@ class Pinned:
 
 def plan(report: Report, options: Options) -> list[Pinned]:
     """Work out the new text of every file that was named."""
-    return [_plan(f, [p for p in report.places if p.file is f], options) for f in report.files if f.given]
+    places: dict[int, list[Judged]] = {}
+    for place in report.places:
+        places.setdefault(id(place.file), []).append(place)
+    return [_plan(f, places.get(id(f), []), options) for f in report.files if f.given]
 
 
 def _plan(file: File, places: list[Judged], options: Options) -> Pinned:

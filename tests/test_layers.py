@@ -50,6 +50,7 @@ FLOORS: dict[str, int] = {
     "pending": 5,
     "pinning": 5,
     "resolve": 5,
+    "scanning": 5,
     "signing": 5,
     "workflow": 5,
     "__main__": 6,

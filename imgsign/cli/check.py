@@ -29,9 +29,10 @@ from imgsign.errors import DestinationError, Malformed, UsageError
 from imgsign.wire import printable, quote
 
 if TYPE_CHECKING:
-    from imgsign.checking import File, Options, Report
+    from imgsign.checking import Report
     from imgsign.cli.outputs import Show
     from imgsign.pinning import Pinned
+    from imgsign.scanning import File, Options
     from imgsign.trust import TrustStore
 
 THREADS = 8  # images asked about at once; as in ``verify``
@@ -150,7 +151,7 @@ def command(
 
     Exit code: 0 all allowed, 1 one or more denied, 3 some could not be decided or read.
     """
-    from imgsign import checking
+    from imgsign import checking, scanning
     from imgsign.cli.outputs import output_named
 
     show = output_named(output)
@@ -171,7 +172,7 @@ def command(
     locate = registries(insecure_http, timeout, trusted_realm, mirror=mirror, ca=ca)
     chosen, trust = choose_policy(policy, key, name)
     stdin = _read_stdin() if "-" in files else None
-    read = checking.read(files, options, stdin=stdin, stdin_name=stdin_name or "-")
+    read = scanning.read(files, options, stdin=stdin, stdin_name=stdin_name or "-")
     with ThreadPoolExecutor(max_workers=THREADS) as pool:
         report = checking.judge(read, chosen, trust, locate=locate, now=datetime.now(UTC), pool=pool)
     return _finish(report, trust, options, show, pin=pin, dry=dry)
@@ -268,9 +269,9 @@ def _pairs(option: str, texts: Sequence[str] | None, *, inherit: bool = False) -
 
 def _options(kind: str | None, image_path: Sequence[str] | None, strict: bool) -> Options:
     """Parse what is said about files."""
-    from imgsign.checking import Options
     from imgsign.images.kinds import FileKind
     from imgsign.images.paths import parse_pattern
+    from imgsign.scanning import Options
 
     patterns: dict[str, list[str]] = {}
     for text in image_path or ():

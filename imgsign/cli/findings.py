@@ -76,14 +76,15 @@ def shown_name(name: str) -> str:
 def findings(report: Report, trust: TrustStore) -> list[Finding]:
     """All places of a report in the order of the files and their text."""
     order = {id(f): i for i, f in enumerate(report.files)}
+    texts = {id(f): f.raw.decode("utf-8", "replace") for f in report.files}
     found: list[tuple[tuple[int, Spot], Finding]] = []
     for place in report.places:
-        found.append(((order[id(place.file)], place.found.spot), _judged(place, trust)))
+        found.append(((order[id(place.file)], place.found.spot), _judged(place, trust, texts[id(place.file)])))
     for file, problem in report.problems:
         finding = _finding(
             file=shown_name(file.name),
             spot=problem.spot,
-            text=file.raw,
+            text=texts[id(file)],
             verdict=ERROR,
             code=problem.code,
             message=problem.message,
@@ -96,7 +97,7 @@ def findings(report: Report, trust: TrustStore) -> list[Finding]:
     return [f for _, f in sorted(found, key=lambda pair: pair[0])]
 
 
-def _judged(place: Judged, trust: TrustStore) -> Finding:
+def _judged(place: Judged, trust: TrustStore, text: str) -> Finding:
     result, found = place.result, place.found
     if isinstance(result, Decision):
         verdict = render.decision_word(result)
@@ -113,7 +114,7 @@ def _judged(place: Judged, trust: TrustStore) -> Finding:
     return _finding(
         file=shown_name(place.file.name),
         spot=found.spot,
-        text=place.file.raw,
+        text=text,
         verdict=verdict,
         code=code,
         message=message,
@@ -133,7 +134,7 @@ def _finding(
     *,
     file: str,
     spot: Spot,
-    text: bytes,
+    text: str,
     verdict: str,
     code: str,
     message: str,
@@ -168,11 +169,11 @@ def _finding(
     )
 
 
-def _end(raw: bytes, spot: Spot) -> tuple[int, int]:
+def _end(text: str, spot: Spot) -> tuple[int, int]:
     """Line and column just behind a spot."""
     if spot.end <= spot.start:
         return spot.line, spot.column + 1
-    inside = raw.decode("utf-8", "replace")[spot.start : spot.end]
+    inside = text[spot.start : spot.end]
     breaks = inside.count("\n")
     if not breaks:
         return spot.line, spot.column + len(inside)
@@ -217,6 +218,7 @@ def text_lines(rows: list[Finding], files: int) -> Iterator[str]:
     told: dict[tuple[str, ...], str] = {}
     for row in rows:
         inside = "" if row.verdict == ALLOWED or row.subject is None else f"  in {row.subject}"
+        inside += "  (by shape)" if row.role == "by shape" else ""
         yield f"{row.where}: {row.head}{inside}"
         if row.verdict == ALLOWED:
             continue

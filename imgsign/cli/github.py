@@ -39,6 +39,8 @@ def command(name: str, row: Finding, path: str, message: str) -> str:
         "endColumn": str(row.end[1]),
         "title": f"imgsign: {row.verdict}",
     }
+    if path == "-":  # standard input: no file of the repository
+        properties = {"title": properties["title"]}
     shown = ",".join(f"{key}={_property(value)}" for key, value in properties.items())
     return line_safe(f"::{name} {shown}::{_data(message)}")
 

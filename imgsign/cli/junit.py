@@ -26,7 +26,8 @@ def document(rows: list[Finding], files: list[str]) -> str:
         for row in own:
             _case(suite, row, names)
     Xml.indent(root)
-    text = Xml.tostring(root, encoding="unicode")
+    text: str = Xml.tostring(root, encoding="us-ascii").decode("ascii")  # whatever the encoding of the terminal is
+    text = text.partition("\n")[2] if text.startswith("<?xml") else text
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + text.replace("##[", "#&#35;[")
 
 

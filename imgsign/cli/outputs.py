@@ -13,8 +13,9 @@ from imgsign.errors import UsageError
 from imgsign.wire import quote
 
 if TYPE_CHECKING:
-    from imgsign.checking import File, Report
+    from imgsign.checking import Report
     from imgsign.cli.findings import Finding
+    from imgsign.scanning import File
 
 Show = Callable[["list[Finding]", "Report", int], str]
 """Rows, the report they are of, and the exit code, to the text for standard output."""
