@@ -111,6 +111,10 @@ class _Looker:
             if isinstance(place, workloads.ImagePlace):
                 self._image(place.path, place.role)
             elif place.path not in self._seen:
+                found = yamltext.find(self._root, (*self._at, *place.path))
+                if place.code == "bad-shape" and found is not None and isinstance(found[0], Scalar):
+                    self._image(place.path, "image")  # says what is wrong with the text itself
+                    continue
                 hint = _PATCH if place.code in ("bad-shape", "image-missing") else None
                 self._problem(place.path, place.code, place.message, hint)
 
@@ -139,6 +143,8 @@ class _Looker:
             return
         if node.kind == "null" or not node.text.strip():
             self._problem(path, "image-missing", "the image is empty")
+        elif node.kind == "other":
+            self._problem(path, "bad-shape", "the image has a YAML tag: readers differ on what it makes of it")
         elif node.kind != "str":
             self._problem(path, "bad-shape", f"the image is not a string: {quote(node.text)}", "put it into quotes")
         elif _MADE_LATER.search(node.text) is not None:

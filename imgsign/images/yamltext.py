@@ -19,6 +19,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from imgsign.images import Problem, Spot
@@ -119,8 +120,12 @@ class _RefusedError(Exception):
         self.problem = (code, message, at, hint)
 
 
+@lru_cache(maxsize=1)  # the kind of a file is found by what it holds, and then it is scanned
 def read(text: str) -> Reading:
-    """Read all documents of a text; after a refusal that ends the reading, those before it are returned."""
+    """Read all documents of a text; after a refusal that ends the reading, those before it are returned.
+
+    Nodes are not to be changed.
+    """
     import yaml  # not before a file is read: `imgsign verify` does without
 
     lines = Lines(text)
