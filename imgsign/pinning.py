@@ -22,7 +22,7 @@ from imgsign.images import Found
 from imgsign.images.pins import Edit, apply, edit_for, pinned_text, reads_back
 from imgsign.images.yamltext import TEXT_LIMIT
 from imgsign.reference import Digest
-from imgsign.scanning import File, Options, scan_file
+from imgsign.scanning import File, scan_file
 from imgsign.signers.disk import read_file
 from imgsign.wire import quote
 
@@ -44,15 +44,15 @@ class Pinned:
     error: ImgsignError | None = None
 
 
-def plan(report: Report, options: Options) -> list[Pinned]:
+def plan(report: Report) -> list[Pinned]:
     """Work out the new text of every file that was named."""
     places: dict[int, list[Judged]] = {}
     for place in report.places:
         places.setdefault(id(place.file), []).append(place)
-    return [_plan(f, places.get(id(f), []), options) for f in report.files if f.given]
+    return [_plan(f, places.get(id(f), [])) for f in report.files if f.given]
 
 
-def _plan(file: File, places: list[Judged], options: Options) -> Pinned:
+def _plan(file: File, places: list[Judged]) -> Pinned:
     digests: list[Digest] = []
     for place in places:
         result = place.result
@@ -77,7 +77,7 @@ def _plan(file: File, places: list[Judged], options: Options) -> Pinned:
         text = apply(file.text, edits)
     except UsageError as e:
         return Pinned(file=file, error=e)
-    again = scan_file(file.name, file.path, text.encode("utf-8"), options)
+    again = scan_file(file.name, file.path, text.encode("utf-8"), file.options)
     if again.kind is not file.kind or not reads_back(file.scan, again.scan, written):
         return Pinned(file=file, error=UsageError("the pinned text would be read differently"))
     return Pinned(file=file, text=text, count=len(edits), left=tuple(left))

@@ -18,7 +18,7 @@ from imgsign.images import Build, Problem, Scan, Spot
 from imgsign.images.kinds import FileKind, detect
 from imgsign.images.yamltext import TEXT_LIMIT
 from imgsign.signers.disk import read_file
-from imgsign.wire import quote
+from imgsign.wire import printable, quote
 
 ENV_LIMIT = 256 * 1024  # bytes of a .env file
 FILES_LIMIT = 10_000  # of one run, builds included
@@ -48,8 +48,8 @@ class Options:
 class File:
     """One file that was read.
 
-    ``path`` is ``None`` for standard input; ``given``: it was named by the user; ``inline``: it is a text inside
-    the file of that name.
+    ``path`` is ``None`` for standard input; ``options`` are those it was scanned with; ``given``: it was named by
+    the user; ``inline``: it is a text inside the file of that name.
     """
 
     name: str
@@ -57,6 +57,7 @@ class File:
     raw: bytes = field(repr=False)
     kind: FileKind | None
     scan: Scan
+    options: Options = field(repr=False)
     given: bool = True
     inline: bool = False
 
@@ -99,6 +100,9 @@ def _scan_compose(text: str, options: Options, base: Path) -> Scan:
     values: dict[str, str | None] = {}
     problems: list[Problem] = []
     for name in (str(base / ".env"),) if options.env_files is None else options.env_files:
+        if options.env_files is None and not _is_inside(Path(name), base):
+            problems.append(_at_top("outside", f"{quote(name)} leads out of this directory", "give it with --env-file"))
+            continue
         try:
             env_text = read_file(Path(name), limit=ENV_LIMIT).decode("utf-8")
         except (DestinationError, UnicodeDecodeError) as e:
@@ -117,8 +121,18 @@ def _scan_compose(text: str, options: Options, base: Path) -> Scan:
     return replace(scan, problems=(*problems, *scan.problems))
 
 
-def _at_top(code: str, message: str) -> Problem:
-    return Problem(code=code, message=message, spot=Spot(0, 0, 1, 1))
+def _is_inside(path: Path, base: Path) -> bool:
+    """Whether a file lies below this directory or ``base``, links followed.
+
+    A file that is only named by another one must not be any file of this machine: its words would end in
+    reports, and its values in references that registries are asked for.
+    """
+    real = Path(os.path.realpath(path))
+    return any(real.is_relative_to(os.path.realpath(root)) for root in (Path(), base))
+
+
+def _at_top(code: str, message: str, hint: str | None = None) -> Problem:
+    return Problem(code=code, message=message, spot=Spot(0, 0, 1, 1), hint=hint)
 
 
 SCANNERS: dict[FileKind, Scanner] = {
@@ -164,6 +178,7 @@ def read(paths: Sequence[str], options: Options, *, stdin: bytes | None = None, 
 def _with_builds(file: File, options: Options) -> list[File]:
     """Add the Dockerfiles that a file builds; one that is not there is a problem of that file."""
     built: dict[tuple[object, ...], File] = {}
+    base = Path() if file.path is None else file.path.parent
     problems: list[Problem] = []
     for build in file.scan.builds:
         given = replace(
@@ -182,10 +197,15 @@ def _with_builds(file: File, options: Options) -> list[File]:
         path = _dockerfile(file.path, build)
         key = (str(path), *sorted(build.arguments.items()), build.target, *sorted(build.contexts.items()))
         try:
+            if not _is_inside(path, base) and os.path.normpath(path) not in options.named:
+                hint = f"run it where both are below, or name it too: imgsign check … {printable(str(path))}"
+                raise DestinationError(f"{quote(str(path))} leads out of this directory", hint=hint)
             raw = read_file(path, limit=TEXT_LIMIT)
         except DestinationError as e:
             message = f"the Dockerfile it builds: {e.message}"
-            problems.append(Problem(code="unreadable", message=message, spot=build.spot, subject=build.subject))
+            problems.append(
+                Problem(code="unreadable", message=message, spot=build.spot, hint=e.hint, subject=build.subject)
+            )
             continue
         built[key] = replace(scan_file(str(path), path, raw, given), given=False)
     scan = replace(file.scan, problems=(*file.scan.problems, *problems))
@@ -228,12 +248,12 @@ def scan_file(name: str, path: Path | None, raw: bytes, options: Options) -> Fil
         what = "not a kind of file that is understood" if kind is None else f"{kind.value} files are not understood"
         return _unusable(name, path, "unknown-file", what, f"say what it is with --as: {kinds}")
     base = Path() if path is None else path.parent
-    return File(name=name, path=path, raw=raw, kind=kind, scan=scanner(text, options, base))
+    return File(name=name, path=path, raw=raw, kind=kind, options=options, scan=scanner(text, options, base))
 
 
 def _unusable(name: str, path: Path | None, code: str, message: str, hint: str | None = None) -> File:
-    problem = replace(_at_top(code, message), hint=hint)
-    return File(name=name, path=path, raw=b"", kind=None, scan=Scan(problems=(problem,)))
+    scan = Scan(problems=(_at_top(code, message, hint),))
+    return File(name=name, path=path, raw=b"", kind=None, options=Options(), scan=scan)
 
 
 def _is_directory(path: Path) -> bool:

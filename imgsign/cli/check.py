@@ -175,10 +175,10 @@ def command(
     read = scanning.read(files, options, stdin=stdin, stdin_name=stdin_name or "-")
     with ThreadPoolExecutor(max_workers=THREADS) as pool:
         report = checking.judge(read, chosen, trust, locate=locate, now=datetime.now(UTC), pool=pool)
-    return _finish(report, trust, options, show, pin=pin, dry=dry)
+    return _finish(report, trust, show, pin=pin, dry=dry)
 
 
-def _finish(report: Report, trust: TrustStore, options: Options, show: Show, *, pin: bool, dry: bool) -> int:
+def _finish(report: Report, trust: TrustStore, show: Show, *, pin: bool, dry: bool) -> int:
     """Print the report, pin, and find the exit code."""
     from imgsign.cli.findings import findings, line_safe, shown_name
 
@@ -189,14 +189,14 @@ def _finish(report: Report, trust: TrustStore, options: Options, show: Show, *, 
     print(show(rows, report, code), file=sys.stderr if filtering else sys.stdout)
     for file, note in report.notes:
         print(f"note: {shown_name(file.name)}: {line_safe(printable(note))}", file=sys.stderr)
-    return max(code, _pin(report, options, dry=dry), key=_SEVERITY.index) if pin else code
+    return max(code, _pin(report, dry=dry), key=_SEVERITY.index) if pin else code
 
 
 _SEVERITY = (OK, UNDECIDED, DENIED)
 """A conclusive denial outweighs doubt."""
 
 
-def _pin(report: Report, options: Options, *, dry: bool) -> int:
+def _pin(report: Report, *, dry: bool) -> int:
     """Write or show the pinned files; 1 if --check finds a change, 3 if something is not pinned."""
     from imgsign import pinning
 
@@ -208,7 +208,7 @@ def _pin(report: Report, options: Options, *, dry: bool) -> int:
             codes.append(UNDECIDED)
         elif file.name not in named:
             print(f"note: {_name(file)} is not pinned: only files that are named are", file=sys.stderr)
-    for planned in pinning.plan(report, options):
+    for planned in pinning.plan(report):
         try:
             if planned.error is not None:
                 raise planned.error

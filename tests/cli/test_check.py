@@ -307,6 +307,36 @@ def test_an_included_file_is_a_problem_unless_it_is_checked_too(run: Run) -> Non
     Path("more.yaml").write_text(f"services: {{web: {{image: '{APP}'}}}}\n")
     assert run("compose.yaml")[0] == 3
     assert run("compose.yaml ./more.yaml")[0] == 0
+    assert run("compose.yaml more.yaml --pin")[2] == "pinned 1 image in more.yaml\n"
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkout beside a file of the pipeline that is none of its business."""
+    (tmp_path / "secret").write_text("TOKEN=s3cret\nS3CRET instruction\n")
+    (tmp_path / "checkout").mkdir()
+    return tmp_path / "checkout"
+
+
+@pytest.mark.parametrize("link", [".env", "web/Dockerfile", "absolute", "parent"])
+def test_a_file_that_is_only_named_by_another_cannot_be_one_outside(
+    run: Run, checkout: Path, monkeypatch: pytest.MonkeyPatch, link: str
+) -> None:
+    monkeypatch.chdir(checkout)
+    secret = checkout.parent / "secret"
+    dockerfile = {"absolute": str(secret), "parent": "../../secret"}.get(link, "Dockerfile")
+    services = (
+        f"{{a: {{build: {{context: web, dockerfile: {dockerfile}}}}}, b: {{image: 'registry.test/app:${{TOKEN}}'}}}}"
+    )
+    Path("compose.yaml").write_text(f"services: {services}\n")
+    Path("web").mkdir()
+    Path("web/Dockerfile").write_text("FROM scratch\n")
+    if link in (".env", "web/Dockerfile"):
+        Path(link).unlink(missing_ok=True)
+        Path(link).symlink_to(secret)
+    code, out, err = run("compose.yaml")
+    assert (code, "s3cret" in (out + err).lower()) == (3, False)
+    assert "leads out of this directory" in out
 
 
 def test_a_policy_that_rejects_makes_no_request(run: Run, sim: Simulator) -> None:
