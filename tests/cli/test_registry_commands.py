@@ -162,7 +162,7 @@ def test_escape_sequences_in_a_platform_of_an_index_do_not_reach_the_terminal(ru
 # Deadlines
 
 
-@pytest.mark.parametrize("line", [LINES[c] for c in ("sign", "verify", "pull", "inspect", "tree", "doctor")])
+@pytest.mark.parametrize("line", [LINES[c] for c in ("sign", "verify", "check", "pull", "inspect", "tree", "doctor")])
 def test_a_command_ends_at_its_deadline_and_says_so(run: Run, sim: Simulator, line: str) -> None:
     sim.fail(".", 503, Retry_After="2")
     began = time.monotonic()
