@@ -46,6 +46,7 @@ LINES = {
     "doctor": "doctor NAME",
     "doctor mirrored": "doctor NAME --mirror mirror.test/hub",
     "doctor json": "doctor NAME -o json",
+    "admission": "admission review pod.json --policy policy.toml",
 }
 OFFLINE = {"completion", "demo", "key", "logout", "policy"}
 
@@ -70,6 +71,12 @@ def run(sim: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys:
     for name in ("signature", "payload"):
         Path(name).write_bytes(b"c2lnbmVk")
     Path("pod.yaml").write_text(f'{{apiVersion: v1, kind: Pod, spec: {{containers: [{{image: "{NAME}"}}]}}}}')
+    spec = {"containers": [{"name": "a", "image": NAME}]}
+    Path("pod.json").write_text(json.dumps({"apiVersion": "v1", "kind": "Pod", "spec": spec}))
+    Path("policy.toml").write_text(
+        f'version = 1\ndefault = "reject"\n[anchors.a]\nkeys = ["{KEYS}/release-a.pub"]\n'
+        '[scopes."*"]\nrequire = [{ signed-by = "a" }]\n'
+    )
 
     def call(line: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"password\n")))
