@@ -19,18 +19,21 @@ import binascii
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 from urllib.parse import urlsplit
 
 from imgsign.errors import InvalidPolicy, Malformed
+
+T = TypeVar("T")
 
 MAX_DEPTH = 64
 """Deepest nesting of a JSON document; real manifests, bundles and predicates stay under 20."""
 
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")  # an escape that may be half of a pair, or alone
+_PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _MAX_QUOTED = 120  # characters of foreign text quoted in a message
 
 
@@ -130,32 +133,75 @@ class Node:
         return self.value
 
     def _child(self, key: str, value: object) -> Node:
-        shown = key if re.fullmatch(r"[A-Za-z0-9_-]{1,64}", key) else quote(key)
-        return Node(value, f"{self.path}.{shown}", self.error)
+        shown = key if _PLAIN_KEY.fullmatch(key) else quote(key)
+        return Node(value, f"{self.path}.{shown}" if self.path else shown, self.error)
 
 
-def load_json(raw: bytes, *, limit: int, error: type[Malformed] = Malformed) -> Node:
+def load_json(
+    raw: bytes | memoryview, *, limit: int, error: type[Malformed] = Malformed, keep: frozenset[str] | None = None
+) -> Node:
     """Parse one JSON document of at most ``limit`` bytes.
+
+    With ``keep`` only the members of these names are kept, at any depth, so that a few values of a large
+    document cost little memory; the whole of it is still checked.
 
     Raises:
         Malformed: (as ``error``) on anything the module docstring lists.
     """
+    text = decode_text(raw, limit=limit, error=error)
+    value = decoded(error, lambda: strict_decoder(error, keep).decode(text))
+    check_value(value, raw, error)
+    return Node(value, "$", error)
+
+
+def decode_text(raw: bytes | memoryview, *, limit: int, error: type[Malformed]) -> str:
+    """Decode the bytes of a JSON document: at most ``limit`` of them, UTF-8, no byte order mark."""
     if len(raw) > limit:
         raise error(f"{len(raw)} bytes are more than the limit of {limit}")
     try:
-        text = raw.decode("utf-8")
+        text = str(raw, "utf-8")
     except UnicodeDecodeError as e:
         raise error(f"not UTF-8 at byte {e.start}") from e
     if text.startswith("\ufeff"):
         raise error("starts with a byte order mark")
+    return text
 
+
+def decoded(error: type[Malformed], decode: Callable[[], T]) -> T:
+    """Call a decoder of JSON and turn what it raises into ``error``."""
+    try:
+        return decode()
+    except json.JSONDecodeError as e:
+        raise error(f"not JSON: {e.msg.lower()} at line {e.lineno} column {e.colno}") from e
+    except RecursionError as e:
+        raise error("nested too deeply") from e
+    except Malformed:
+        raise
+    except ValueError as e:  # an integer of more digits than CPython converts
+        raise error("holds a number that is too long") from e
+
+
+def strict_decoder(error: type[Malformed], keep: frozenset[str] | None) -> json.JSONDecoder:
+    """A decoder that refuses duplicate keys, NaN, Infinity and numbers that become them; ``keep`` as above."""
+    if keep:
+        return _make_decoder(error, keep)
+    if (error, keep) not in _DECODERS:
+        _DECODERS[error, keep] = _make_decoder(error, keep)
+    return _DECODERS[error, keep]
+
+
+_DECODERS: dict[tuple[type[Malformed], frozenset[str] | None], json.JSONDecoder] = {}
+"""The decoders that keep everything or nothing, by error: making one costs more than reading a signature."""
+
+
+def _make_decoder(error: type[Malformed], keep: frozenset[str] | None) -> json.JSONDecoder:
     def pairs(members: list[tuple[str, object]]) -> dict[str, object]:
         found = dict(members)
         if len(found) != len(members):
             seen: set[str] = set()
             twice = next(k for k, _ in members if k in seen or seen.add(k))  # type: ignore[func-returns-value]  # set.add returns None on purpose
             raise error(f"duplicate key {quote(twice)}")
-        return found
+        return found if keep is None else {key: value for key, value in members if key in keep}
 
     def constant(name: str) -> NoReturn:
         raise error(f"{name} is not JSON")
@@ -165,16 +211,11 @@ def load_json(raw: bytes, *, limit: int, error: type[Malformed] = Malformed) -> 
             raise error("holds a number that is too large")
         return found
 
-    try:
-        value = json.loads(text, object_pairs_hook=pairs, parse_constant=constant, parse_float=number)
-    except json.JSONDecodeError as e:
-        raise error(f"not JSON: {e.msg.lower()} at line {e.lineno} column {e.colno}") from e
-    except RecursionError as e:
-        raise error("nested too deeply") from e
-    except Malformed:
-        raise
-    except ValueError as e:  # an integer of more digits than CPython converts
-        raise error("holds a number that is too long") from e
+    return json.JSONDecoder(object_pairs_hook=pairs, parse_constant=constant, parse_float=number)
+
+
+def check_value(value: object, raw: bytes | memoryview, error: type[Malformed]) -> None:
+    """Refuse a decoded value that is nested too deeply, or that no UTF-8 encoder can write back."""
     if _deeper_than(value, MAX_DEPTH):
         raise error(f"nested deeper than {MAX_DEPTH}")
     if _SURROGATE.search(raw) is not None:
@@ -182,7 +223,6 @@ def load_json(raw: bytes, *, limit: int, error: type[Malformed] = Malformed) -> 
             dump_json(value)
         except UnicodeEncodeError as e:
             raise error("holds a lone surrogate") from e
-    return Node(value, "$", error)
 
 
 def load_toml(raw: bytes, *, limit: int) -> Node:
@@ -224,10 +264,12 @@ def b64decode(text: str, *, error: type[Malformed] = Malformed, path: str | None
     that no two texts stand for one signature.
     """
     try:
-        raw = base64.b64decode(text.encode("ascii"), validate=True)
-    except (UnicodeEncodeError, binascii.Error) as e:
+        raw = binascii.a2b_base64(text, strict_mode=True)
+    except ValueError as e:  # binascii.Error, and plain ValueError for what is not ASCII
         raise error("not standard base64", path=path) from e
-    if b64encode(raw) != text:
+    # Every group of four is full but the last, so only the length and the last group can be spelt otherwise.
+    last = len(raw) - ((len(raw) - 1) % 3 + 1) if raw else 0
+    if len(text) != (len(raw) + 2) // 3 * 4 or b64encode(raw[last:]) != text[-4:]:
         raise error("not canonical base64", path=path)
     return raw
 

@@ -342,4 +342,4 @@ def test_docker_manifest_at_the_tag_is_read() -> None:
 
 
 def test_listing_never_hints_at_it() -> None:
-    assert FORMAT.likely(replace(IMAGE.descriptor, artifact_type=LAYER_TYPE)) is False
+    assert FORMAT.likely(replace(IMAGE.descriptor, artifact_type=LAYER_TYPE), frozenset()) is False

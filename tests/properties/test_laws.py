@@ -22,7 +22,7 @@ from imgsign.errors import Denied, Malformed
 from imgsign.evaluate import VERIFICATIONS_LIMIT, Verifications, evaluate
 from imgsign.formats.bundle import parse_bundle
 from imgsign.oci import OCI_MANIFEST, Image, Manifest
-from imgsign.policy.model import Policy, Reject, Rule, SignedBy
+from imgsign.policy.model import Policy, Reject, Rule, SignedBy, Terms
 from imgsign.reference import Digest
 from imgsign.trust import TrustedKey
 from imgsign.workflow import require_allowed
@@ -194,7 +194,7 @@ def test_law_3_half_right_subjects_do_not_add_up(data: st.DataObject) -> None:
 def test_law_4_every_useless_candidate_and_defect_is_listed_with_its_place(case: Case) -> None:
     decision = case.judge()
     for required in case.rule.require:
-        if not isinstance(required, SignedBy):
+        if not isinstance(required, Terms):
             continue
         good = {id(v.sig) for v in oracle.good_votes(required, case.anchors, case.asked, case.sigs)}
         failed = [c for c in decision.checks if not c.passed and c.group == str(required)]
@@ -296,7 +296,7 @@ def test_law_7_other_bytes_are_another_image(case: Case, blanks: int) -> None:
     image = Image(name=case.image.name, manifest=rewritten)
     decision = evaluate(case.policy, case.trust, image, case.evidence, now=NOW)
     assert decision.image.digest == rewritten.digest
-    if any(isinstance(r, SignedBy) for r in case.rule.require):
+    if any(isinstance(r, Terms) for r in case.rule.require):
         assert decision.verdict is Verdict.DENY
 
 
@@ -375,7 +375,7 @@ def test_law_9_no_pair_is_verified_twice_not_even_over_rounds(case: Case, cuts: 
     assert decision.verdict is case.expected()
     for candidate_calls in (c.calls for c in counting):
         assert len(candidate_calls) == len(set(candidate_calls))
-    named = {a for r in case.rule.require if isinstance(r, SignedBy) for a in r.anchors}
+    named = {a for r in case.rule.require if isinstance(r, Terms) for a in r.anchors}
     known = {KEYS[e.key].digest for a in named for e in case.anchors[a]}
     assert {key for key, _ in chain.from_iterable(c.calls for c in counting)} <= known
 

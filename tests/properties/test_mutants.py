@@ -1,6 +1,7 @@
-"""Named mutants of ``evaluate.py``: each is one attack let through, and each is caught by a scenario written by hand.
+"""Named mutants of the judgement: each is one attack let through, and each is caught by a scenario written by hand.
 
-A mutant is the source with one piece of text replaced, which must stand there exactly once. The scenarios
+The judgement is ``evaluate.py`` and the pages it stands on. A mutant is their source with one piece of text
+replaced, which must stand there exactly once in all of them. The scenarios
 are few and fixed, their expected results worked out on paper: they say what ``evaluate`` is for.
 """
 
@@ -292,9 +293,8 @@ MUTANTS = [
     ),
     Mutant(
         name="name of any subject serves all",
-        old="    for subject in claim.subjects:\n",
-        new="    from dataclasses import replace\n"
-        "    for subject in [replace(s, name=n.name) for s in claim.subjects for n in claim.subjects]:\n",
+        old="for subject in claim.subjects:\n",
+        new="for subject in [replace(s, name=n.name) for s in claim.subjects for n in claim.subjects]:\n",
         caught_by="name of one subject, digest of another",
     ),
     Mutant(
@@ -359,7 +359,7 @@ MUTANTS = [
     ),
     Mutant(
         name="annotations are ignored",
-        old="if value not in accepted:",
+        old="if value is None or not text_matches(value, wanted):",
         new="if False:",
         caught_by="other channel",
     ),
@@ -377,13 +377,13 @@ MUTANTS = [
     ),
     Mutant(
         name="predicate type is ignored",
-        old="claim.predicate_type != COSIGN_SIGN",
-        new="False",
+        old="if not is_signature:",
+        new="if False:",
         caught_by="attestation",
     ),
     Mutant(
         name="formats are ignored",
-        old="candidate.format in required.formats",
+        old="candidate.format in self.required.formats",
         new="True",
         caught_by="signature in a format that is not wanted",
     ),
@@ -444,18 +444,24 @@ MUTANTS = [
 ]
 
 
+PAGES = ("where", "conditions", "verifications", "evaluate")
+"""The pages of the judgement, each after those it imports."""
+
+
 def mutated(mutant: Mutant, directory: Path, monkeypatch: pytest.MonkeyPatch) -> Evaluate:
-    """Load evaluate.py with the mutant's text in it."""
-    source = Path(original.__file__).read_text("utf-8")
-    assert source.count(mutant.old) == 1, f"{mutant.old!r} stands {source.count(mutant.old)} times in evaluate.py"
-    path = directory / "mutant.py"
-    path.write_text(source.replace(mutant.old, mutant.new), "utf-8")
-    spec = spec_from_file_location("evaluate_mutant", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, spec.name, module)  # dataclasses looks its module up
-    spec.loader.exec_module(module)
+    """Load fresh copies of all pages, one with the mutant's text in it."""
+    sources = {page: Path(original.__file__).with_name(f"{page}.py").read_text("utf-8") for page in PAGES}
+    count = sum(source.count(mutant.old) for source in sources.values())
+    assert count == 1, f"{mutant.old!r} stands {count} times in {', '.join(PAGES)}"
+    for page, source in sources.items():
+        path = directory / f"{page}.py"
+        path.write_text(source.replace(mutant.old, mutant.new), "utf-8")
+        spec = spec_from_file_location(f"imgsign.{page}", path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, spec.name, module)  # where the later pages find it
+        spec.loader.exec_module(module)
     evaluate: Evaluate = module.evaluate
     return evaluate
 
