@@ -5,7 +5,7 @@ then one pure function turns (policy, trust, name, evidence, now) into a Decisio
 and ``pull`` only render.
 
     floor 6  cli/ demo                                    reads argv, environment, clock; prints
-    floor 5  workflow signing examine doctor load login pending resolve  input and output through objects they are given
+    floor 5  workflow signing attesting examine doctor load login pending resolve  input and output by given objects
     floor 4  gather stores/ transport/ signers/           requests, securesystemslib, files
     floor 3  evaluate conditions where verifications images/  pure: the judgement, and where references hide in files
     floor 2  policy/ predicates/ formats/ decision platforms  pure: what is asked for, what was found
@@ -53,6 +53,7 @@ _HOMES = {
     "SignOptions": "imgsign.signing",
     "TrustStore": "imgsign.trust",
     "Verdict": "imgsign.decision",
+    "attest": "imgsign.attesting",
     "key_policy": "imgsign.workflow",
     "load_policy": "imgsign.load",
     "load_signer": "imgsign.signers",
@@ -76,6 +77,7 @@ __all__ = [
     "TrustStore",
     "Verdict",
     "__version__",
+    "attest",
     "key_policy",
     "load_policy",
     "load_signer",
@@ -86,6 +88,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from imgsign.attesting import attest
     from imgsign.decision import Decision, Verdict
     from imgsign.errors import Denied, ImgsignError
     from imgsign.keys import PublicKey

@@ -13,6 +13,7 @@ from imgsign.claim import Candidate, Subject
 from imgsign.errors import ImgsignError, InvalidEnvelope, NotFound
 from imgsign.intoto import COSIGN_SIGN
 from imgsign.oci import INDEX_TYPES, Descriptor, Manifest, Platform
+from imgsign.predicates import shown_type
 from imgsign.reference import Digest
 from imgsign.stores import Store
 
@@ -150,7 +151,9 @@ def kind_of(listed: Descriptor) -> str:
         predicate = listed.annotations.get(_PREDICATE)
         if predicate is None:
             return "sigstore bundle"
-        return "signature (sigstore bundle)" if predicate == COSIGN_SIGN else f"attestation {predicate}"
+        if predicate == COSIGN_SIGN:
+            return "signature (sigstore bundle)"
+        return f"attestation {shown_type(predicate)} (sigstore bundle)"
     return next((words for prefix, words in _KINDS if kind.startswith(prefix)), kind)
 
 

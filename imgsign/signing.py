@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -56,7 +56,7 @@ class Signed:
     """One signature that stands, over one manifest in one repository.
 
     ``names`` are the names it covers. ``created`` is false if a valid one stood already, or in a dry
-    run. ``platform`` is set for the children of an index.
+    run. ``platform`` is set for the children of an index. ``predicate_type`` says what is attested.
     """
 
     place: str
@@ -67,6 +67,7 @@ class Signed:
     created: bool
     expires_at: datetime | None
     platform: Platform | None = None
+    predicate_type: str = COSIGN_SIGN
 
     @property
     def reference(self) -> Reference:
@@ -88,7 +89,8 @@ class SignOptions:
     """What to say in a signature and how to make it.
 
     ``lifetime`` ends in the signed expiry. ``expect``: the digest every reference must have, which ends
-    the race with whoever moves the tag. ``force`` adds a signature even where a valid one stands.
+    the race with whoever moves the tag. ``force`` adds a signature even where a valid one stands. With another
+    ``predicate_type`` than that of signatures it is an attestation: see :mod:`imgsign.attesting`.
     """
 
     formats: tuple[str, ...] = ("bundle",)
@@ -99,6 +101,8 @@ class SignOptions:
     index_only: bool = False
     force: bool = False
     dry_run: bool = False
+    predicate_type: str = COSIGN_SIGN
+    predicate: bytes = field(default=b"{}", repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,7 +171,7 @@ def sign(
         # (5) Read back what a verifier will see.
         for task in work:
             _read_back(task, signer.public_key, options, now, pool)
-    return tuple(r for task in work for r in _report(task, signer.public_key))
+    return tuple(r for task in work for r in _report(task, signer.public_key, options))
 
 
 def export(
@@ -232,7 +236,7 @@ def attach(
     lifetime = None if draft.expires_at is None else draft.expires_at - draft.signed_at
     said = SignOptions(annotations=draft.annotations, lifetime=lifetime, sequence=draft.sequence)
     _read_back(work, key, said, draft.signed_at, pool)
-    (result,) = _report(work, key)
+    (result,) = _report(work, key, said)
     return result
 
 
@@ -243,15 +247,19 @@ def _draft(names: tuple[Reference, ...], options: SignOptions, now: datetime) ->
         signed_at=now,
         expires_at=None if options.lifetime is None else now + options.lifetime,
         sequence=options.sequence,
+        predicate_type=options.predicate_type,
+        predicate=options.predicate,
     )
 
 
 def _check_options(options: SignOptions) -> None:
     if not options.formats:
         raise UsageError("no signature format was asked for")
+    attests = options.predicate_type != COSIGN_SIGN
     for name in options.formats:
-        if name not in FORMATS:
-            raise UsageError(f"unknown format {quote(name)}", hint=f"use one of {', '.join(FORMATS)}")
+        known = {f.name for f in FORMATS.values() if (f.attests if attests else f.signs)}
+        if name not in known:
+            raise UsageError(f"unknown format {quote(name)}", hint=f"use one of {', '.join(sorted(known))}")
     annotations = options.annotations or {}
     if len(annotations) > ANNOTATIONS_LIMIT:
         raise UsageError(f"more than {ANNOTATIONS_LIMIT} annotations")
@@ -337,11 +345,13 @@ def _uncovered(
     made_at: datetime | None = None,
 ) -> tuple[Reference, ...]:
     """The names that no standing signature of this key and format covers as asked (made at ``made_at``)."""
-    *_, evidence = gather(place.store, item.descriptor.digest, (format,), pool=pool)
+    wanted = frozenset((options.predicate_type,))
+    *_, evidence = gather(place.store, item.descriptor.digest, (format,), wanted=wanted, pool=pool)
     if evidence.faults:
         fault = evidence.faults[0]
         raise Unavailable(f"cannot see which signatures stand already: {fault.message}", hint=fault.hint)
-    subjects = [s for c in _own_claims(evidence, key) for s in c.subjects if s.digest == item.descriptor.digest]
+    claims = [c for c in _own_claims(evidence, key) if _says(c, options)]
+    subjects = [s for c in claims for s in c.subjects if s.digest == item.descriptor.digest]
     if made_at is not None:
         subjects = [s for s in subjects if s.claimed_at == made_at]
     return tuple(n for n in item.names if not any(_covers(s, n, options, now) for s in subjects))
@@ -351,12 +361,18 @@ def _own_claims(evidence: Evidence, key: PublicKey) -> list[Claim]:
     found = []
     for candidate in evidence.candidates:
         try:
-            claim = candidate.verify(TrustedKey(key=key))
+            found.append(candidate.verify(TrustedKey(key=key)))
         except (UntrustedSigner, InvalidEnvelope):
             continue
-        if claim.predicate_type in (None, COSIGN_SIGN):
-            found.append(claim)
     return found
+
+
+def _says(claim: Claim, options: SignOptions) -> bool:
+    """Whether a claim is a signature where one is made, or attests the very same."""
+    if claim.predicate_type is None or options.predicate_type == COSIGN_SIGN:
+        return claim.predicate_type in (None, COSIGN_SIGN) and options.predicate_type == COSIGN_SIGN
+    same_type = claim.predicate_type == options.predicate_type
+    return same_type and claim.predicate is not None and claim.predicate.raw == options.predicate
 
 
 def _covers(subject: Subject, name: Reference, options: SignOptions, now: datetime) -> bool:
@@ -399,7 +415,7 @@ def _list_again(place: Target, item: _Item, key: PublicKey, pending: Pending) ->
         try:
             manifest = store.fetch(digest)
             config = () if manifest.config is None else (manifest.config,)
-            blobs = tuple(store.blob(d, limit=Limits().blob) for d in (*config, *manifest.layers))
+            blobs = tuple(store.blob(d, limit=Limits().attestation) for d in (*config, *manifest.layers))
         except NotFound:
             pending.remove(place.place, image, digest)
             continue
@@ -422,7 +438,7 @@ def _read_back(work: _Work, key: PublicKey, options: SignOptions, now: datetime,
             )
 
 
-def _report(work: _Work, key: PublicKey) -> Iterable[Signed]:
+def _report(work: _Work, key: PublicKey, options: SignOptions) -> Iterable[Signed]:
     for place in work.item.places:
         yield Signed(
             place=place.place,
@@ -433,4 +449,5 @@ def _report(work: _Work, key: PublicKey) -> Iterable[Signed]:
             created=place in work.lacking,
             expires_at=work.drafts[0].draft.expires_at if place in work.lacking else None,
             platform=work.item.descriptor.platform,
+            predicate_type=options.predicate_type,
         )

@@ -25,8 +25,8 @@ from imgsign.gather import Limits, gather
 from imgsign.intoto import COSIGN_SIGN
 from imgsign.keys import PublicKey
 from imgsign.oci import Artifact, Descriptor, Image, Manifest
-from imgsign.policy.model import NameRule, Policy, Reject, Rule, SignedBy
-from imgsign.predicates import BY_URI
+from imgsign.policy.model import Attested, NameRule, Policy, Reject, Rule, SignedBy
+from imgsign.predicates import BY_URI, shown_type
 from imgsign.reference import Digest, Reference
 from imgsign.resolve import INDEX_DEPTH, Target, children, default_locate, target_of, wall_clock
 from imgsign.stores import Locate, Store
@@ -232,10 +232,16 @@ def _keep_signatures(store: Store, manifest: Manifest, destination: Destination)
 
 
 def key_policy(
-    keys: Sequence[PublicKey], name: NameRule = NameRule.EXACT, *, anchor: str = "key"
+    keys: Sequence[PublicKey], name: NameRule = NameRule.EXACT, *, anchor: str = "key", attested: str | None = None
 ) -> tuple[Policy, TrustStore]:
-    """The policy that ``verify --key`` means: one of these keys signed it, whatever the scope."""
-    required = SignedBy(anchors=(anchor,), name=name)
+    """The policy that ``--key`` means: one of these keys signed it, whatever the scope.
+
+    With ``attested``, the URI of a predicate type, one of them attested that instead.
+    """
+    required: SignedBy | Attested = SignedBy(anchors=(anchor,), name=name)
+    if attested is not None:
+        types = (shown_type(attested),)
+        required = Attested(anchors=(anchor,), name=name, types=types, uris=frozenset((attested,)))
     policy = Policy(default=Rule(scope=None, require=(Reject(),)), scopes={"*": Rule(scope="*", require=(required,))})
     trusted = Keys(name=anchor, keys=tuple(TrustedKey(key=k) for k in keys))
     return policy, TrustStore(anchors={anchor: trusted})

@@ -174,7 +174,7 @@ def test_oversized_signature_is_a_failed_check_of_that_signature(sim: Simulator,
     sim.put_fallback("app", image.digest, [Manifest.parse(raw, OCI_MANIFEST).descriptor.to_json()])
     decision = judge(sim)
     assert codes(decision) == ["too-large"]
-    assert "over the limit" in next(c.message for c in decision.checks if c.code == "blob-missing")
+    assert "over the limit" in next(c.message for c in decision.checks if c.code == "too-large")
     assert not decision.inconclusive
 
 

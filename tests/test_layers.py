@@ -49,6 +49,7 @@ FLOORS: dict[str, int] = {
     "signers": 4,
     "stores": 4,
     "transport": 4,
+    "attesting": 5,
     "doctor": 5,
     "examine": 5,
     "load": 5,

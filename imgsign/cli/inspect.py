@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from imgsign.cli import DENIED, OK, UNDECIDED
 from imgsign.cli.options import (
     TIMEOUT,
     CertificateAuthority,
@@ -26,12 +28,14 @@ from imgsign.cli.options import (
     registries,
 )
 from imgsign.cli.tree import marks
+from imgsign.errors import Malformed, UsageError
 from imgsign.wire import format_time, printable
 
 if TYPE_CHECKING:
     from imgsign.claim import Subject
     from imgsign.decision import Decision
     from imgsign.examine import Content
+    from imgsign.resolve import Target
 
 THREADS = 8
 
@@ -51,6 +55,15 @@ def command(
     name: Annotated[
         str, typer.Option("--name", metavar="exact|repository|unsafe-any", help="With --key: how names must match.")
     ] = "exact",
+    predicate: Annotated[
+        str | None,
+        typer.Option(
+            "--predicate",
+            metavar="TYPE",
+            help="Print the predicate of this type that counts, as JSON, once --key or --policy vouches for it.",
+            show_default=False,
+        ),
+    ] = None,
     output: Output = "text",
     identity: Identity = None,
     insecure_http: InsecureHttp = None,
@@ -62,13 +75,16 @@ def command(
     """Show each signature of an image: where it lies, what it says, and whether anybody vouches for it.
 
     Without --key or --policy everything is 'unverified': whoever can push to the repository can write it.
-    The exit code does not judge: use 'imgsign verify' for that.
+    The exit code does not judge: use 'imgsign verify' for that. With --predicate it does: what is printed
+    is what a trusted key attested, or nothing.
     """
     from imgsign.examine import content_of
     from imgsign.workflow import gather_all, judge_evidence
 
     as_json = check_output(output)
     target = parse_target(ref, registries(insecure_http, timeout, trusted_realm, mirror=mirror, ca=ca), identity)
+    if predicate is not None:
+        return _print_predicate(target, predicate, policy, key, name)
     with ThreadPoolExecutor(max_workers=THREADS) as pool:
         manifest, evidence = gather_all(target, pool=pool)
     decision = None
@@ -91,7 +107,53 @@ def command(
     return 0
 
 
+def _print_predicate(target: Target, kind: str, policy: str | None, keys: list[str] | None, name: str) -> int:
+    """Verify the image, and print the predicate that the verdict rests on."""
+    from imgsign.cli import render
+    from imgsign.predicates import predicate_uri
+    from imgsign.workflow import verify
+
+    try:
+        uri = predicate_uri(kind)
+    except Malformed as e:
+        raise UsageError(f"--predicate: {e.message}", hint=e.hint) from e
+    policy = policy if policy is not None or keys else os.environ.get("IMGSIGN_POLICY")
+    chosen, trust = choose_policy(policy, keys, name, attested=uri)
+    rule = chosen.rule_for(None if target.name is None else target.name.repository)
+    if uri not in rule.wanted:
+        scope = rule.scope or "(default)"
+        hint = f'add {{ attested = "{kind}", by = … }} to its require, or use --key'
+        raise UsageError(f"the policy asks for no attestation of type {kind} in scope {scope}", hint=hint)
+    with ThreadPoolExecutor(max_workers=THREADS) as pool:
+        decision = verify(target, chosen, trust, now=datetime.now(UTC), pool=pool)
+    if not decision.allowed:
+        print(render.decision_text(decision, trust), file=sys.stderr)
+        return UNDECIDED if decision.inconclusive else DENIED
+    found = [c.predicate for _, c in decision.claims if c.predicate_type == uri and c.predicate is not None]
+    if not found:
+        raise UsageError("the attestation has no predicate")
+    if len({p.raw for p in found}) > 1:
+        print(
+            f"note: {len(found)} attestations of this type count; this is the one that lasts longest", file=sys.stderr
+        )
+    _write_json(found[0].raw)
+    return OK
+
+
+def _write_json(raw: bytes) -> None:
+    """Write JSON as it was signed; to a terminal with everything escaped that could do something there."""
+    if sys.stdout.isatty():
+        text = raw.decode("utf-8")
+        safe = "".join(c if c.isprintable() or c in "\n\t" else json.dumps(c)[1:-1] for c in text)
+        print(safe.replace("\r", ""))
+        return
+    sys.stdout.flush()
+    sys.stdout.buffer.write(raw + b"\n")
+
+
 def _block(content: Content, decision: Decision | None) -> Iterator[str]:
+    from imgsign.predicates import shown_type
+
     candidate = content.candidate
     yield f"\n{candidate.place}"
     yield f"  format      {candidate.format}"
@@ -101,7 +163,9 @@ def _block(content: Content, decision: Decision | None) -> Iterator[str]:
     if content.problem is not None:
         yield f"  unreadable  {printable(content.problem)}"
     if content.predicate_type is not None:
-        yield f"  type        {printable(content.predicate_type)}"
+        alias = shown_type(content.predicate_type)
+        more = "" if alias == content.predicate_type else f" ({alias})"
+        yield f"  type        {printable(content.predicate_type)}{more}"
     for subject in content.subjects:
         yield f"  name        {'(none)' if subject.name is None else printable(subject.name)}"
         yield from (f"  {label:<11} {printable(text)}" for label, text in _facts(subject))

@@ -151,10 +151,10 @@ def command(
     targets = read_targets(refs, registries(insecure_http, timeout, trusted_realm, ca=ca), identity)
     options = SignOptions(
         formats=tuple(dict.fromkeys(format or ("bundle",))),
-        annotations=_annotations(annotation or []),
-        lifetime=_lifetime(expires),
+        annotations=parse_annotations(annotation or []),
+        lifetime=parse_lifetime(expires),
         sequence=sequence,
-        expect=_expected(expect_digest, digest_file),
+        expect=expected_digest(expect_digest, digest_file),
         index_only=index_only,
         force=force,
         dry_run=dry_run,
@@ -170,12 +170,12 @@ def command(
                 options,
                 now=datetime.now(UTC),
                 pool=pool,
-                pending=_pending(),
+                pending=pending_files(),
             )
     except (NotFound, AuthenticationFailed, Unavailable) as e:
-        _hint_from_engine(targets, refs, e)
+        hint_from_engine(targets, refs, e)
         raise
-    _show(results, options, as_json=as_json, quiet=quiet)
+    show_signed(results, options, as_json=as_json, quiet=quiet)
     return 0
 
 
@@ -200,7 +200,7 @@ def _typed(refs: Sequence[str], identity: str | None) -> str:
     return refs[0] if identity is None else f"{refs[0]} --identity {identity}"
 
 
-def _lifetime(expires: str | None) -> timedelta | None:
+def parse_lifetime(expires: str | None) -> timedelta | None:
     if expires is None:
         return None
     try:
@@ -209,7 +209,7 @@ def _lifetime(expires: str | None) -> timedelta | None:
         raise UsageError(f"--expires: {e.message}", hint=e.hint) from e
 
 
-def _annotations(pairs: list[str]) -> dict[str, str]:
+def parse_annotations(pairs: list[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
@@ -221,7 +221,7 @@ def _annotations(pairs: list[str]) -> dict[str, str]:
     return found
 
 
-def _expected(digest: str | None, file: str | None) -> Digest | None:
+def expected_digest(digest: str | None, file: str | None) -> Digest | None:
     """Read ``--expect-digest`` or ``--digest-file``; both must agree if both are given."""
     from imgsign.load import read_file
     from imgsign.reference import Digest
@@ -257,7 +257,7 @@ def parse_digest_file(raw: bytes, name: str) -> Digest:
         raise UsageError(f"{quote(name)} holds no digest: {e}", hint="write sha256:… to it, or buildx metadata") from e
 
 
-def _hint_from_engine(targets: list[Target], typed: Sequence[str], error: RegistryError) -> None:
+def hint_from_engine(targets: list[Target], typed: Sequence[str], error: RegistryError) -> None:
     """Where a name without registry was not found: say what the local engine knows of it."""
     from imgsign.stores.engine import inspect
 
@@ -284,7 +284,7 @@ def _named_like(asked: Reference, pushed: tuple[Reference, ...]) -> Reference:
     return Reference(repository=best.repository, tag=asked.tag, digest=best.digest)
 
 
-def _pending() -> PendingFiles | None:
+def pending_files() -> PendingFiles | None:
     from imgsign.pending import PendingFiles
 
     home = os.environ.get("XDG_STATE_HOME") or (
@@ -293,7 +293,7 @@ def _pending() -> PendingFiles | None:
     return None if home is None else PendingFiles(Path(home) / "imgsign" / "pending")
 
 
-def _show(results: tuple[Signed, ...], options: SignOptions, *, as_json: bool, quiet: bool) -> None:
+def show_signed(results: tuple[Signed, ...], options: SignOptions, *, as_json: bool, quiet: bool) -> None:
     from imgsign.cli import render
     from imgsign.formats import FORMATS
 

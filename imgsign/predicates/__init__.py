@@ -9,11 +9,11 @@ from __future__ import annotations
 import difflib
 import re
 
-from imgsign.errors import Malformed
+from imgsign.errors import InvalidEnvelope, Malformed
 from imgsign.intoto import COSIGN_SIGN
 from imgsign.predicates import cyclonedx, openvex, provenance, provenance_02, spdx, vuln
 from imgsign.predicates.kind import PredicateKind
-from imgsign.wire import quote
+from imgsign.wire import load_json, quote
 
 _KINDS = (provenance.KIND, provenance_02.KIND, spdx.KIND, cyclonedx.KIND, vuln.KIND, openvex.KIND)
 
@@ -22,6 +22,9 @@ PREDICATES: dict[str, PredicateKind] = {kind.alias: kind for kind in _KINDS}
 
 BY_URI: dict[str, PredicateKind] = {kind.uri: kind for kind in _KINDS}
 """The same by URI."""
+
+PREDICATE_LIMIT = 44 * 1024 * 1024
+"""Bytes of a predicate that is written: as base64 it is what readers fetch when they want attestations."""
 
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[!-~]{1,1000}")
 _COSIGN_NAMES = {
@@ -54,3 +57,18 @@ def predicate_uri(text: str, *, error: type[Malformed] = Malformed, path: str | 
 def shown_type(uri: str) -> str:
     """Write a predicate type for people: its alias if it has one. The URI is foreign text; escape it to print."""
     return BY_URI[uri].alias if uri in BY_URI else uri
+
+
+def check_predicate(uri: str, raw: bytes) -> bytes:
+    """Check what is to be attested, by strict JSON and by its kind, and return it without blanks around it.
+
+    Raises:
+        InvalidEnvelope: it is not one JSON object, plainly of another type, or over the limit.
+    """
+    kind = BY_URI.get(uri)
+    names = frozenset[str]() if kind is None else kind.members
+    node = load_json(raw, limit=PREDICATE_LIMIT, error=InvalidEnvelope, keep=names)
+    node.entries()
+    if kind is not None:
+        kind.check(node)
+    return raw.strip()

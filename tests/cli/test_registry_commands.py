@@ -32,6 +32,7 @@ Run = Callable[..., tuple[int, str, str]]
 
 LINES = {
     "sign": "sign NAME -k KEYS/release-a.key",
+    "attest": "attest NAME --type https://example.com/x --predicate predicate -k KEYS/release-a.key",
     "verify": "verify NAME -k KEYS/release-a.pub",
     "verify many": "verify NAME NAME -k KEYS/release-a.pub",
     "verify json": "verify NAME -k KEYS/release-a.pub -o json",
@@ -39,6 +40,7 @@ LINES = {
     "pull": "pull NAME oci:layout -k KEYS/release-a.pub",
     "tree": "tree NAME",
     "inspect": "inspect NAME",
+    "inspect predicate": "inspect NAME --predicate spdx -k KEYS/release-a.pub",
     "attach": "attach NAME --signature signature --payload payload -k KEYS/release-a.pub",
     "login": "login registry.test -u alice --password-stdin",
     "doctor": "doctor NAME",
@@ -67,6 +69,7 @@ def run(sim: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys:
     monkeypatch.setenv("IMGSIGN_PASSWORD", "test")
     for name in ("signature", "payload"):
         Path(name).write_bytes(b"c2lnbmVk")
+    Path("predicate").write_bytes(b"{}")
 
     def call(line: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"password\n")))
