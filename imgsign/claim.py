@@ -26,7 +26,7 @@ from imgsign.keys import PublicKey
 from imgsign.oci import Artifact, Descriptor
 from imgsign.reference import Digest, Reference
 from imgsign.trust import TrustedKey
-from imgsign.wire import Node, format_time, parse_time, quote
+from imgsign.wire import Node, format_time, quote
 
 RESERVED_PREFIX = "imgsign."
 """Annotation keys under this prefix are imgsign's own; an unknown one refuses the claim (critical extension)."""
@@ -268,7 +268,7 @@ def parse_subject(digest: Digest, name: str | None, annotations: Mapping[str, No
             if isinstance(node.value, str):
                 user[key] = node.text()
         elif key in (SIGNED_AT, EXPIRES_AT):
-            times[key] = parse_time(node.text(), error=InvalidEnvelope, path=node.path)
+            times[key] = node.moment()
         elif key == SEQUENCE:
             sequence = parse_sequence(node)
         else:

@@ -76,12 +76,16 @@ def _walk(text: str, skip: str, error: type[Malformed]) -> tuple[dict[str, objec
 
 
 def _blanks(text: str, position: int) -> int:
+    if text[position : position + 1] not in " \t\n\r":
+        return position
     match = _BLANK.match(text, position)
     return position if match is None else match.end()
 
 
 def _after_blanks(text: str, position: int, char: str) -> int | None:
     """The position behind ``char`` if it is what comes next."""
+    if text.startswith(char, position):
+        return position + 1
     position = _blanks(text, position)
     return position + 1 if text.startswith(char, position) else None
 

@@ -43,6 +43,7 @@ from imgsign.reference import Digest, Reference
 from imgsign.resolve import Target, children, default_locate, wall_clock, written_target_of
 from imgsign.signers import Signer
 from imgsign.stores import Locate
+from imgsign.tagged import append_layer
 from imgsign.trust import TrustedKey
 from imgsign.wire import quote
 
@@ -390,11 +391,16 @@ def _push(place: Target, work: _Work, signatures: list[bytes], pending: Pending 
     image = work.item.descriptor.digest
     at = work.format.places(image)[0]
     if isinstance(at, Tag):
+        # Made once and not in each edit: an edit must be quick, and the envelope of an SBOM takes its time.
+        layers = [
+            work.format.attach(unsigned, signature, previous=None).blobs[-1]
+            for unsigned, signature in zip(work.drafts, signatures, strict=True)
+        ]
 
         def edit(current: Artifact | None) -> Artifact | None:
             made = current
-            for unsigned, signature in zip(work.drafts, signatures, strict=True):
-                made = work.format.attach(unsigned, signature, previous=made)
+            for layer in layers:
+                made = append_layer(made, layer)
             return None if made is current else made
 
         place.store.rewrite(at.name, edit)

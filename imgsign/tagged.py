@@ -12,18 +12,25 @@ from __future__ import annotations
 from typing import cast
 
 from imgsign.errors import InvalidManifest
-from imgsign.oci import MANIFEST_LIMIT, OCI_CONFIG, OCI_MANIFEST, Artifact, Blob, Manifest
+from imgsign.oci import MANIFEST_LIMIT, OCI_CONFIG, OCI_MANIFEST, Artifact, Blob, Descriptor, Manifest
 from imgsign.wire import dump_json, load_json
+
+SIGNATURE_KEY = "dev.cosignproject.cosign/signature"
+LAYERS_LIMIT = 1000  # cosign's own limit of signatures in one manifest
 
 _SECOND_0 = "0001-01-01T00:00:00Z"
 
 
-def append_layer(previous: Artifact | None, blob: Blob, *, limit: int) -> Artifact:
+def append_layer(previous: Artifact | None, blob: Blob) -> Artifact:
     """Return what the tag shall hold: all that ``previous`` holds, and ``blob`` as one more layer.
 
+    Returns ``previous`` itself if it holds this very signature already.
+
     Raises:
-        InvalidManifest: the tag holds something else, or ``limit`` layers already.
+        InvalidManifest: the tag holds something else, or LAYERS_LIMIT layers already.
     """
+    if previous is not None and any(_is_same(d, blob.descriptor) for d in previous.manifest.layers):
+        return previous
     if previous is None:
         manifest: dict[str, object] = {
             "schemaVersion": 2,
@@ -33,7 +40,7 @@ def append_layer(previous: Artifact | None, blob: Blob, *, limit: int) -> Artifa
         }
         media_type, kept = OCI_MANIFEST, tuple[Blob, ...]()
     else:
-        manifest, media_type = _open(previous, blob.descriptor.media_type, limit)
+        manifest, media_type = _open(previous, blob.descriptor.media_type)
         kept = tuple(b for b in previous.blobs if b.descriptor.media_type != OCI_CONFIG)
     layers = cast(list[object], manifest["layers"])  # a list by _open, or the one just written
     layers.append(blob.descriptor.to_json())
@@ -42,13 +49,19 @@ def append_layer(previous: Artifact | None, blob: Blob, *, limit: int) -> Artifa
     return Artifact(manifest=Manifest.parse(dump_json(manifest), media_type), blobs=(*kept, config, blob))
 
 
-def _open(previous: Artifact, layer_type: str, limit: int) -> tuple[dict[str, object], str]:
+def _is_same(standing: Descriptor, ours: Descriptor) -> bool:
+    # Several signatures may be over one payload: the signature stands in an annotation.
+    same = standing.annotations.get(SIGNATURE_KEY) == ours.annotations.get(SIGNATURE_KEY)
+    return standing.digest == ours.digest and same
+
+
+def _open(previous: Artifact, layer_type: str) -> tuple[dict[str, object], str]:
     """Return the standing manifest as JSON, everything in it kept, ready for one more layer."""
     standing = previous.manifest
     if standing.is_index or any(d.media_type != layer_type for d in standing.layers):
         raise InvalidManifest("the signature tag holds something that is not a list of signatures; nothing was changed")
-    if len(standing.layers) >= limit:
-        raise InvalidManifest(f"the signature tag holds {limit} signatures already", hint="use --format bundle")
+    if len(standing.layers) >= LAYERS_LIMIT:
+        raise InvalidManifest(f"the signature tag holds {LAYERS_LIMIT} signatures already", hint="use --format bundle")
     value = load_json(standing.raw, limit=MANIFEST_LIMIT, error=InvalidManifest).value
     manifest = cast(dict[str, object], value)  # an object: Manifest.parse has read it
     if manifest.get("layers") is None:

@@ -19,7 +19,7 @@ import binascii
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import NoReturn, TypeVar
@@ -37,17 +37,34 @@ _PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _MAX_QUOTED = 120  # characters of foreign text quoted in a message
 
 
-@dataclass(frozen=True, slots=True)
+_KNOWN: dict[tuple[tuple[str, ...], tuple[str, ...]], frozenset[str]] = {}
+"""The names that calls of ``fields`` ask for, put together once: as many as there are such calls in the code."""
+
+
+@dataclass(slots=True)
 class Node:
     """One JSON or TOML value with the path that leads to it; every accessor checks the type.
 
     ``error`` is the class raised, so that a bad policy is an ``InvalidPolicy`` and a bad bundle an
-    ``InvalidEnvelope``.
+    ``InvalidEnvelope``. ``place`` is the path, or the parent and the key or number in it: a path is
+    written out only for an error. Not frozen, since large documents make many; nobody writes to one.
     """
 
     value: object
-    path: str = "$"
+    place: str | tuple[Node, str | int] = "$"
     error: type[Malformed] = Malformed
+
+    @property
+    def path(self) -> str:
+        """Where this is, such as ``$.config.size``."""
+        if isinstance(self.place, str):
+            return self.place
+        parent, key = self.place
+        before = parent.path
+        if isinstance(key, int):
+            return f"{before}[{key}]"
+        shown = key if _PLAIN_KEY.fullmatch(key) else quote(key)
+        return f"{before}.{shown}" if before else shown
 
     def refuse(self, message: str, *, hint: str | None = None) -> NoReturn:
         """Raise ``self.error`` with this node's path."""
@@ -61,8 +78,19 @@ class Node:
         A key that equals a named one but for case is refused even when the object is open.
         """
         members = self._object()
-        required = tuple(required)
-        known = {*required, *optional}
+        required, optional = tuple(required), tuple(optional)
+        known = _KNOWN.get((required, optional))
+        if known is None:
+            known = _KNOWN.setdefault((required, optional), frozenset((*required, *optional)))
+        if not members.keys() <= known:
+            self._refuse_unknown(members, known, closed)
+        for name in required:
+            if name not in members:
+                self.refuse(f"missing key {name!r}")
+        error = self.error
+        return {key: Node(value, (self, key), error) for key, value in members.items()}
+
+    def _refuse_unknown(self, members: dict[str, object], known: frozenset[str], closed: bool) -> None:
         # Go compares keys by Unicode simple folding: a long s (U+017F) or a Kelvin sign matches as well.
         folded = {name.casefold(): name for name in known}
         for key in members:
@@ -72,14 +100,15 @@ class Node:
                 self.refuse(f"key {quote(key)} differs from {twin!r} only by case")
             if closed:
                 self.refuse(f"unknown key {quote(key)}", hint=_did_you_mean(key, known))
-        for name in required:
-            if name not in members:
-                self.refuse(f"missing key {name!r}")
-        return {key: self._child(key, value) for key, value in members.items()}
 
     def entries(self) -> dict[str, Node]:
         """Return all members of an object whose keys are free."""
-        return {key: self._child(key, value) for key, value in self._object().items()}
+        error = self.error
+        return {key: Node(value, (self, key), error) for key, value in self._object().items()}
+
+    def names(self) -> Iterable[str]:
+        """Return the names of an object's members."""
+        return self._object().keys()
 
     def items(self, *, limit: int | None = None) -> tuple[Node, ...]:
         """Return the elements of a list of at most ``limit`` elements."""
@@ -87,7 +116,7 @@ class Node:
             self.refuse(f"expected list, got {_kind(self.value)}")
         if limit is not None and len(self.value) > limit:
             self.refuse(f"expected at most {limit} elements, got {len(self.value)}")
-        return tuple(Node(v, f"{self.path}[{i}]", self.error) for i, v in enumerate(self.value))
+        return tuple([Node(v, (self, i), self.error) for i, v in enumerate(self.value)])
 
     def text(self) -> str:
         """Return a string; a lone surrogate, which no UTF-8 encoder can write back, is refused."""
@@ -121,7 +150,11 @@ class Node:
                 return self.value.astimezone(UTC).replace(microsecond=0)
             except OverflowError:
                 self.refuse("time is out of range")
-        return parse_time(self.text(), error=self.error, path=self.path)
+        text = self.text()
+        try:
+            return parse_time(text)
+        except Malformed as e:
+            self.refuse(e.message)
 
     def text_map(self) -> dict[str, str]:
         """Return an object whose values are all strings."""
@@ -131,10 +164,6 @@ class Node:
         if not isinstance(self.value, dict):
             self.refuse(f"expected object, got {_kind(self.value)}")
         return self.value
-
-    def _child(self, key: str, value: object) -> Node:
-        shown = key if _PLAIN_KEY.fullmatch(key) else quote(key)
-        return Node(value, f"{self.path}.{shown}" if self.path else shown, self.error)
 
 
 def load_json(
@@ -379,14 +408,13 @@ def _did_you_mean(key: str, known: Iterable[str]) -> str | None:
 def _deeper_than(value: object, depth: int) -> bool:
     layer: list[object] = [value]
     for _ in range(depth):
-        layer = [child for item in layer for child in _children(item)]
-        if not layer:
+        below: list[object] = []
+        for item in layer:
+            if isinstance(item, dict):
+                below.extend([v for v in item.values() if isinstance(v, (dict, list))])
+            elif isinstance(item, list):
+                below.extend([v for v in item if isinstance(v, (dict, list))])
+        if not below:
             return False
+        layer = below
     return True
-
-
-def _children(value: object) -> Iterator[object]:
-    if isinstance(value, dict):
-        yield from (v for v in value.values() if isinstance(v, (dict, list)))
-    elif isinstance(value, list):
-        yield from (v for v in value if isinstance(v, (dict, list)))

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import cache
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -79,6 +80,7 @@ def command(
     is what a trusted key attested, or nothing.
     """
     from imgsign.examine import content_of
+    from imgsign.intoto import COSIGN_SIGN
     from imgsign.workflow import gather_all, judge_evidence
 
     as_json = check_output(output)
@@ -87,17 +89,28 @@ def command(
         return _print_predicate(target, predicate, policy, key, name)
     with ThreadPoolExecutor(max_workers=THREADS) as pool:
         manifest, evidence = gather_all(target, pool=pool)
-    decision = None
-    if key or policy is not None:
-        chosen, trust = choose_policy(policy if policy is not None else os.environ.get("IMGSIGN_POLICY"), key, name)
-        decision = judge_evidence(target, manifest, evidence, chosen, trust, now=datetime.now(UTC))
     contents = [content_of(c) for c in evidence.candidates]
+    now = datetime.now(UTC)
+
+    @cache
+    def decide(kind: str | None) -> Decision | None:
+        """Judge by the policy, or by what the key must have signed or attested to make one of this kind count."""
+        if not key and policy is None:
+            return None
+        given = policy if policy is not None else os.environ.get("IMGSIGN_POLICY")
+        chosen, trust = choose_policy(given, key, name, attested=kind)
+        return judge_evidence(target, manifest, evidence, chosen, trust, now=now)
+
+    def decision_on(content: Content) -> Decision | None:
+        return decide(None if not key or content.predicate_type == COSIGN_SIGN else content.predicate_type)
+
+    decide(None)  # a policy that cannot be read is an error whatever is attached
     if as_json:
-        print(json.dumps(_document(str(manifest.digest), contents, decision), indent=2))
+        print(json.dumps(_document(str(manifest.digest), [(c, decision_on(c)) for c in contents]), indent=2))
         return 0
     print(f"{target}\n{'index' if manifest.is_index else 'image'} {manifest.digest}")
     for content in contents:
-        print("\n".join(_block(content, decision)))
+        print("\n".join(_block(content, decision_on(content))))
     for defect in evidence.defects:
         print(f"\n{defect.place}\n  unusable    {printable(defect.reason)}")
     for fault in evidence.faults:
@@ -183,7 +196,7 @@ def _facts(subject: Subject) -> Iterator[tuple[str, str]]:
         yield "annotation", f"{key}={value}"
 
 
-def _document(digest: str, contents: list[Content], decision: Decision | None) -> dict[str, object]:
+def _document(digest: str, contents: list[tuple[Content, Decision | None]]) -> dict[str, object]:
     return {
         "format": 1,
         "digest": digest,
@@ -197,6 +210,6 @@ def _document(digest: str, contents: list[Content], decision: Decision | None) -
                 "problem": c.problem,
                 "subjects": [{"name": s.name, **dict(_facts(s))} for s in c.subjects],
             }
-            for c in contents
+            for c, decision in contents
         ],
     }

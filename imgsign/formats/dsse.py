@@ -20,18 +20,15 @@ from imgsign.intoto import COSIGN_SIGN, PAYLOAD_TYPE
 from imgsign.keys import PublicKey
 from imgsign.oci import DOCKER_MANIFEST, OCI_MANIFEST, Artifact, Blob, Descriptor
 from imgsign.reference import Digest
-from imgsign.tagged import append_layer
+from imgsign.tagged import LAYERS_LIMIT, SIGNATURE_KEY, append_layer
 from imgsign.wire import dump_json, load_json, quote
 
 LAYER_TYPE = "application/vnd.dsse.envelope.v1+json"
 PREDICATE_KEY = "predicateType"
-SIGNATURE_KEY = "dev.cosignproject.cosign/signature"
 CERTIFICATE_KEY = "dev.sigstore.cosign/certificate"
 
 ENVELOPE_LIMIT = 128 * 1024 * 1024
 """Bytes of one envelope that are parsed at all; how many are fetched is decided by :mod:`imgsign.gather`."""
-
-LAYERS_LIMIT = 1000  # cosign's own limit of signatures in one manifest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,9 +110,7 @@ class _DsseFormat:
         envelope = Envelope(payload_type=PAYLOAD_TYPE, payload=unsigned.content, signature=signature)
         labels = {PREDICATE_KEY: unsigned.draft.predicate_type, SIGNATURE_KEY: ""}
         layer = Blob.of(dump_json(envelope.to_json()), LAYER_TYPE, annotations=labels)
-        if previous is not None and any(d.digest == layer.descriptor.digest for d in previous.manifest.layers):
-            return previous
-        return append_layer(previous, layer, limit=LAYERS_LIMIT)
+        return append_layer(previous, layer)
 
 
 FORMAT = _DsseFormat()

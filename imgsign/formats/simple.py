@@ -44,18 +44,15 @@ from imgsign.oci import (
     Descriptor,
 )
 from imgsign.reference import Digest
-from imgsign.tagged import append_layer
+from imgsign.tagged import LAYERS_LIMIT, SIGNATURE_KEY, append_layer
 from imgsign.trust import TrustedKey
 from imgsign.wire import Node, b64decode, b64encode, dump_json, load_json, quote
 
 LAYER_TYPE = "application/vnd.dev.cosign.simplesigning.v1+json"
-SIGNATURE_KEY = "dev.cosignproject.cosign/signature"
 PAYLOAD_KIND = "cosign container image signature"
 
 PAYLOAD_LIMIT = 256 * 1024
 """Bytes of one payload; real ones take 300. containers/image allows 4 MiB."""
-
-LAYERS_LIMIT = 1000  # cosign's own limit of signatures in one manifest
 
 _OWN_OPTIONAL = ("creator", "timestamp")
 _TIMESTAMP_MAX = 253402300799  # 9999-12-31T23:59:59Z, the last second datetime can hold
@@ -221,9 +218,7 @@ class _SimpleFormat:
 
     def attach(self, unsigned: Unsigned, signature: bytes, *, previous: Artifact | None) -> Artifact:
         payload = Blob.of(unsigned.content, LAYER_TYPE, annotations={SIGNATURE_KEY: b64encode(signature)})
-        if previous is not None and any(_same_layer(d, payload.descriptor) for d in previous.manifest.layers):
-            return previous
-        return append_layer(previous, payload, limit=LAYERS_LIMIT)
+        return append_layer(previous, payload)
 
 
 def _scheme(key: PublicKey) -> str:
@@ -233,11 +228,6 @@ def _scheme(key: PublicKey) -> str:
             hint="use --format bundle, or a P-256, Ed25519 or RSA key",
         )
     return key.scheme.simple
-
-
-def _same_layer(standing: Descriptor, ours: Descriptor) -> bool:
-    same = standing.annotations.get(SIGNATURE_KEY) == ours.annotations.get(SIGNATURE_KEY)
-    return standing.digest == ours.digest and same
 
 
 def _write_payload(name: str, digest: Digest, draft: Draft) -> bytes:

@@ -179,4 +179,4 @@ def _parse_rule(scope: str, node: Node, anchors: Mapping[str, tuple[KeySource, .
             "empty require would accept nothing or everything",
             hint="write { reject = true } or { unsafe-accept-unsigned = true } if that is meant",
         )
-    return Rule(scope=scope, require=tuple(parse_requirement(r, anchors) for r in listed))
+    return Rule(scope=scope, require=tuple([parse_requirement(r, anchors) for r in listed]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
-from typing import TypedDict
+from typing import Required, TypedDict
 
 from imgsign.claim import SEQUENCE_MAX
 from imgsign.errors import InvalidReference
@@ -43,14 +43,18 @@ Anchors = Mapping[str, tuple[KeySource, ...]]
 
 def parse_requirement(node: Node, anchors: Anchors) -> Requirement:
     """Read one element of ``require``."""
-    members = node.entries()
-    kind = next((key for key in _KINDS if key in members), None)
+    members = node.names()
+    kind = None
+    for key in _KINDS:
+        if key in members:
+            kind = _KINDS[key]
+            break
     if kind is None:
         # NOTE: `fields` first, so that a misspelt key is named rather than the missing one.
         node.fields((), (*_KINDS, *_TERMS, "by", "where"))
         kinds = ("signed-by", "attested", "unsafe-accept-unsigned", "reject")
         node.refuse(f"expected one of {', '.join(map(repr, kinds))}")
-    return _KINDS[kind](node, anchors)
+    return kind(node, anchors)
 
 
 def _parse_signed_by(node: Node, anchors: Anchors) -> SignedBy:
@@ -90,10 +94,10 @@ _KINDS: dict[str, Callable[[Node, Anchors], Requirement]] = {
 }
 
 
-class _Terms(TypedDict):
-    """The fields of :class:`imgsign.policy.model.Terms`."""
+class _Terms(TypedDict, total=False):
+    """Those fields of :class:`imgsign.policy.model.Terms` that are written; the others have its defaults."""
 
-    anchors: tuple[str, ...]
+    anchors: Required[tuple[str, ...]]
     threshold: int
     name: NameRule
     remap: Mapping[str, str]
@@ -111,18 +115,22 @@ def _terms(m: dict[str, Node], by: str, formats: tuple[str, ...], anchors: Ancho
     available = sum(len(anchors[n]) for n in named)
     if threshold > available:
         m["threshold"].refuse(f"threshold {threshold} can never be met by {available} keys")
-    age = m.get("max-age")
-    return _Terms(
-        anchors=named,
-        threshold=threshold,
-        name=_name_rule(m["name"]) if "name" in m else NameRule.EXACT,
-        remap=_remap(m["remap"]) if "remap" in m else {},
-        max_age=None if age is None else parse_duration(age.text(), error=age.error, path=age.path),
-        signed_after=m["signed-after"].moment() if "signed-after" in m else None,
-        min_sequence=m["min-sequence"].integer(low=0, high=SEQUENCE_MAX) if "min-sequence" in m else None,
-        annotations=_annotations(m["annotations"]) if "annotations" in m else {},
-        formats=_formats(m["formats"], formats) if "formats" in m else None,
-    )
+    found = _Terms(anchors=named, threshold=threshold)
+    if "name" in m:
+        found["name"] = _name_rule(m["name"])
+    if "remap" in m:
+        found["remap"] = _remap(m["remap"])
+    if (age := m.get("max-age")) is not None:
+        found["max_age"] = parse_duration(age.text(), error=age.error, path=age.path)
+    if "signed-after" in m:
+        found["signed_after"] = m["signed-after"].moment()
+    if "min-sequence" in m:
+        found["min_sequence"] = m["min-sequence"].integer(low=0, high=SEQUENCE_MAX)
+    if "annotations" in m:
+        found["annotations"] = _annotations(m["annotations"])
+    if "formats" in m:
+        found["formats"] = _formats(m["formats"], formats)
+    return found
 
 
 def _anchor_names(node: Node, anchors: Anchors) -> tuple[str, ...]:
