@@ -26,7 +26,7 @@ BY_URI: dict[str, PredicateKind] = {kind.uri: kind for kind in _KINDS}
 PREDICATE_LIMIT = 44 * 1024 * 1024
 """Bytes of a predicate that is written: as base64 it is what readers fetch when they want attestations."""
 
-_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[!-~]{1,1000}")
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/{0,2}[!-.0-~][!-~]{0,1000}")
 _COSIGN_NAMES = {
     "slsaprovenance": "slsa-provenance-0.2",
     "slsaprovenance02": "slsa-provenance-0.2",
