@@ -173,6 +173,17 @@ def test_total_is_a_fault_and_makes_a_denial_undecided(sim: Simulator) -> None:
     assert [f.message for f in decision.faults] == ["signatures are over the limit of 100 bytes; not read"]
 
 
+def test_large_junk_leaves_room_for_what_is_small(api: Simulator) -> None:
+    # Anybody may push what looks like an SBOM; two of them must not use up what a signature needs.
+    for n in range(2):
+        attest_it(api, b'{"x": "%d' % n + b"x" * (3 * MIB) + b'"}', options=SignOptions(force=True))
+    exactly = sum(sorted(len(raw) for raw in api.repository("app").blobs.values())[-2:])
+    attest_it(api, options=SignOptions(force=True))
+    decision = judge(api, attested(WHERE), settings=Settings(total=exactly))
+    assert decision.allowed
+    assert len(decision.faults) == 1
+
+
 def test_limit_of_referrers_is_the_policys(sim: Simulator) -> None:
     for n in range(3):
         attest_it(sim, b'{"a": %d}' % n)
