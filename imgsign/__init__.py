@@ -5,12 +5,12 @@ then one pure function turns (policy, trust, name, evidence, now) into a Decisio
 and ``pull`` only render.
 
     floor 6  cli/ demo                                    reads argv, environment, clock; prints
-    floor 5  workflow signing examine doctor load login pending resolve scanning checking pinning  through objects given
+    floor 5  workflow signing attesting examine doctor load login pending resolve scanning checking pinning  by objects
     floor 4  gather stores/ transport/ signers/           requests, securesystemslib, files
-    floor 3  evaluate images/ admission/                  pure: the judgement, where references hide, reviews
-    floor 2  policy/ formats/ decision platforms          pure: what is asked for, what was found
-    floor 1  reference oci keys trust dsse intoto claim   pure: the words of the field
-    floor 0  errors wire                                  pure, standard library only
+    floor 3  evaluate conditions where verifications images/ admission/  pure: the judgement, what is judged
+    floor 2  policy/ predicates/ formats/ decision platforms  pure: what is asked for, what was found
+    floor 1  reference oci keys trust dsse intoto claim enveloped tagged  pure: the words of the field
+    floor 0  errors wire outline                          pure, standard library only
 
 A module imports from its own floor or below; ``tests/test_layers.py`` reads every import. Flow of a
 verification: text -> Reference; the policy's scope, before any request; fetch -> Manifest, its digest of
@@ -22,6 +22,9 @@ Decisions, with what was weighed:
 - *One rule, the most specific scope.* Rules that add up cannot be read by a tired person.
 - *Age, expiry and sequence belong to a subject*, so that nothing is mixed across subjects of a claim.
 - *A candidate is verified by one key at a time*, so that ``evaluate`` can bound and remember the work.
+- *A condition on a predicate asks for something that is there*; none asks for absence, none runs code.
+- *A predicate is checked to be JSON and not built* (``outline``), so that an SBOM of 30 MB costs its bytes.
+- *``evaluate`` counts, ``conditions`` judges one signature, ``where`` one predicate*: three pages, one judgement.
 - *Signing is a module of its own* (``signing``) beside ``workflow``, and what both need is in ``resolve``;
   ``decision`` holds the types that gathering, judging and rendering share.
 
@@ -50,6 +53,7 @@ _HOMES = {
     "SignOptions": "imgsign.signing",
     "TrustStore": "imgsign.trust",
     "Verdict": "imgsign.decision",
+    "attest": "imgsign.attesting",
     "key_policy": "imgsign.workflow",
     "load_policy": "imgsign.load",
     "load_signer": "imgsign.signers",
@@ -73,6 +77,7 @@ __all__ = [
     "TrustStore",
     "Verdict",
     "__version__",
+    "attest",
     "key_policy",
     "load_policy",
     "load_signer",
@@ -83,6 +88,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from imgsign.attesting import attest
     from imgsign.decision import Decision, Verdict
     from imgsign.errors import Denied, ImgsignError
     from imgsign.keys import PublicKey

@@ -21,11 +21,12 @@ from datetime import datetime
 from typing import Protocol, runtime_checkable
 
 from imgsign.errors import InvalidEnvelope, InvalidReference
+from imgsign.intoto import COSIGN_SIGN, Predicate
 from imgsign.keys import PublicKey
 from imgsign.oci import Artifact, Descriptor
 from imgsign.reference import Digest, Reference
 from imgsign.trust import TrustedKey
-from imgsign.wire import Node, format_time, parse_time, quote
+from imgsign.wire import Node, format_time, quote
 
 RESERVED_PREFIX = "imgsign."
 """Annotation keys under this prefix are imgsign's own; an unknown one refuses the claim (critical extension)."""
@@ -97,7 +98,11 @@ class ProvenTime:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """What a verified candidate asserts. ``predicate_type`` is ``None`` for simple signing."""
+    """What a verified candidate asserts.
+
+    ``predicate_type`` is ``None`` for simple signing, that of cosign's sign predicate for any other signature,
+    and anything else for an attestation, of which ``predicate`` is the content.
+    """
 
     format: str
     place: Place
@@ -105,6 +110,7 @@ class Claim:
     signer: Signer
     proven_at: tuple[ProvenTime, ...] = ()
     predicate_type: str | None = None
+    predicate: Predicate | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,13 +157,18 @@ class Candidate(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """What to sign about an image: ``names`` (without digests), user annotations, times, sequence."""
+    """What to sign about an image: ``names`` (without digests), user annotations, times, sequence.
+
+    With another ``predicate_type`` than that of signatures it is an attestation, and ``predicate`` its JSON.
+    """
 
     names: tuple[Reference, ...]
     annotations: Mapping[str, str] = field(default_factory=dict, hash=False)
     signed_at: datetime
     expires_at: datetime | None = None
     sequence: int | None = None
+    predicate_type: str = COSIGN_SIGN
+    predicate: bytes = field(default=b"{}", repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,13 +194,25 @@ class Format(Protocol):
     def name(self) -> str: ...
     @property
     def label(self) -> str: ...
+    @property
+    def signs(self) -> bool:
+        """Whether it holds signatures."""
+        ...
+
+    @property
+    def attests(self) -> bool:
+        """Whether it holds attestations."""
+        ...
 
     def places(self, image: Digest) -> tuple[Place, ...]:
         """Where signatures of this image are kept."""
         ...
 
-    def likely(self, listed: Descriptor) -> bool:
-        """Whether a listed descriptor looks like one of ours: an unauthenticated hint for the order only."""
+    def likely(self, listed: Descriptor, wanted: frozenset[str]) -> bool:
+        """Whether a listed descriptor looks like one of ours with a wanted predicate type.
+
+        An unauthenticated hint for the order only.
+        """
         ...
 
     def wanted(self, artifact: Artifact, at: Place) -> tuple[Descriptor, ...]:
@@ -245,7 +268,7 @@ def parse_subject(digest: Digest, name: str | None, annotations: Mapping[str, No
             if isinstance(node.value, str):
                 user[key] = node.text()
         elif key in (SIGNED_AT, EXPIRES_AT):
-            times[key] = parse_time(node.text(), error=InvalidEnvelope, path=node.path)
+            times[key] = node.moment()
         elif key == SEQUENCE:
             sequence = parse_sequence(node)
         else:

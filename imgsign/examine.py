@@ -7,12 +7,13 @@ counts is said only by :func:`imgsign.evaluate.evaluate`, whose checks the comma
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from imgsign.claim import Candidate, Subject
 from imgsign.errors import ImgsignError, InvalidEnvelope, NotFound
 from imgsign.intoto import COSIGN_SIGN
 from imgsign.oci import INDEX_TYPES, Descriptor, Manifest, Platform
+from imgsign.predicates import shown_type
 from imgsign.reference import Digest
 from imgsign.stores import Store
 
@@ -97,13 +98,23 @@ def _referrer_nodes(store: Store, subject: Digest, depth: int, budget: _Budget) 
             except ImgsignError as e:
                 problem = e.message
         yield Node(
-            kind=kind_of(listed),
+            kind=kind_of(_labelled(store, listed)),
             where=f"referrer {listed.digest}",
             digest=listed.digest,
             size=listed.size,
             children=children,
             problem=problem,
         )
+
+
+def _labelled(store: Store, listed: Descriptor) -> Descriptor:
+    """A bundle's descriptor with its manifest's annotations, which a listing by go-containerregistry leaves out."""
+    if not (listed.artifact_type or "").startswith(_BUNDLE) or _PREDICATE in listed.annotations:
+        return listed
+    try:
+        return replace(listed, annotations=store.fetch(listed.digest).annotations)
+    except ImgsignError:
+        return listed  # what is wrong with it is for 'inspect' to say
 
 
 def _tag_nodes(store: Store, image: Digest) -> Iterable[Node]:
@@ -150,7 +161,9 @@ def kind_of(listed: Descriptor) -> str:
         predicate = listed.annotations.get(_PREDICATE)
         if predicate is None:
             return "sigstore bundle"
-        return "signature (sigstore bundle)" if predicate == COSIGN_SIGN else f"attestation {predicate}"
+        if predicate == COSIGN_SIGN:
+            return "signature (sigstore bundle)"
+        return f"attestation {shown_type(predicate)} (sigstore bundle)"
     return next((words for prefix, words in _KINDS if kind.startswith(prefix)), kind)
 
 

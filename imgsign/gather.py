@@ -18,12 +18,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import partial
+from threading import Lock
 from typing import TypeVar
 
 from imgsign.claim import Candidate, Defect, Format, Place, Referrers, Tag
 from imgsign.decision import Evidence, Fault
 from imgsign.errors import ContentMismatch, ImgsignError, Malformed, NotFound, RegistryError, TooLarge
+from imgsign.intoto import COSIGN_SIGN
 from imgsign.oci import Artifact, Blob, Descriptor, Manifest
+from imgsign.policy.model import Settings
 from imgsign.reference import Digest
 from imgsign.stores import Store, sources
 
@@ -31,19 +34,74 @@ T = TypeVar("T")
 
 _FIRST_ROUND = 8  # artifacts opened before the first judgement: what an ordinary image has
 _NEXT_ROUNDS = 64
+MIB = 1024 * 1024
+_SMALL = MIB  # bytes; a signature takes some KiB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What one image may cost; a passed limit is a Fault.
+    """What one image may cost; a passed limit is a Fault, a blob over its limit a Defect ``too-large``.
 
-    ``referrers``: listed descriptors looked at. ``blob``: bytes of one blob. ``total``: bytes of all
-    blobs. ``layers``: signatures in one artifact are bounded by the formats themselves.
+    ``referrers``: listed descriptors looked at. ``blob``: bytes of one blob. ``attestation``: the same where
+    attestations are wanted, since one with an SBOM takes tens of MiB. ``total``: bytes of all blobs of one
+    source, however many are fetched side by side. Signatures in one artifact are bounded by the formats.
     """
 
     referrers: int = 1000
-    blob: int = 8 * 1024 * 1024
-    total: int = 128 * 1024 * 1024
+    blob: int = 8 * MIB
+    attestation: int = 64 * MIB
+    total: int = 128 * MIB
+
+    def settled(self, settings: Settings) -> Limits:
+        """These limits, but for those that a policy sets."""
+        return Limits(
+            referrers=settings.referrers or self.referrers,
+            blob=settings.blob or self.blob,
+            attestation=settings.attestation or self.attestation,
+            total=settings.total or self.total,
+        )
+
+    def blob_for(self, wanted: frozenset[str]) -> int:
+        """Bytes of one blob where these predicate types are wanted."""
+        return max(self.blob, self.attestation) if wanted - SIGNATURES else self.blob
+
+
+SIGNATURES = frozenset((COSIGN_SIGN,))
+"""What is wanted where nothing but signatures is."""
+
+GATE_LIMITS = Limits(attestation=8 * MIB)
+"""For gates that judge many images at once, in memory that others need: what a policy sets still wins."""
+
+
+class _Budget:
+    """Bytes that may still be fetched from one source; taken before they are asked for, by any thread.
+
+    A quarter is kept for small blobs, so that a few large ones, which anybody may push, leave room for
+    signatures.
+    """
+
+    def __init__(self, total: int) -> None:
+        self._left = total
+        self._kept = total // 4
+        self._lock = Lock()
+
+    def take(self, size: int) -> bool:
+        """Take ``size`` bytes if they are left."""
+        with self._lock:
+            if size > self._left - (self._kept if size > _SMALL else 0):
+                return False
+            self._left -= size
+            return True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Search:
+    """What is looked for, and what it may cost."""
+
+    formats: tuple[Format, ...]
+    wanted: frozenset[str]
+    limits: Limits
+    pool: Executor | None
 
 
 @dataclass(slots=True)
@@ -53,7 +111,6 @@ class _Pile:
     candidates: list[Candidate] = field(default_factory=list)
     defects: list[Defect] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
-    bytes_left: int = 0
     opened: set[Digest] = field(default_factory=set)
 
     def evidence(self) -> Evidence:
@@ -69,6 +126,7 @@ def gather(
     image: Digest,
     formats: Iterable[Format],
     *,
+    wanted: frozenset[str] = SIGNATURES,
     limits: Limits | None = None,
     pool: Executor | None = None,
 ) -> Iterator[Evidence]:
@@ -78,26 +136,26 @@ def gather(
         store: Where to look.
         image: The digest of the image's manifest.
         formats: Whose places are looked at.
+        wanted: Predicate types that are looked for: what seems to be one of them is opened first, and
+            attestations are fetched at their size only if there is one beside that of signatures.
         limits: Bounds on what is fetched.
         pool: Runs requests side by side; without one they run in turn.
     """
-    limits = limits or Limits()
-    formats = tuple(formats)
+    search = _Search(formats=tuple(formats), wanted=wanted, limits=limits or Limits(), pool=pool)
     pile = _Pile()
     for source in sources(store):
         # Each source has limits of its own: what a mirror piles up must not crowd out the registry.
-        pile.bytes_left = limits.total
-        yield from _gather_from(source, image, formats, limits, pool, pile)
+        yield from _gather_from(source, image, search, pile)
 
 
-def _gather_from(
-    store: Store, image: Digest, formats: tuple[Format, ...], limits: Limits, pool: Executor | None, pile: _Pile
-) -> Iterator[Evidence]:
+def _gather_from(store: Store, image: Digest, search: _Search, pile: _Pile) -> Iterator[Evidence]:
     """Add what one source has to the pile, in rounds; what another one had already is not read again."""
+    formats, limits, pool = search.formats, search.limits, search.pool
+    budget = _Budget(limits.total)
     places = tuple({p: None for f in formats for p in f.places(image)})
     tags = [p for p in places if isinstance(p, Tag)]
     jobs: list[Callable[[], _Opened | Fault | None]] = [
-        partial(_open, store, p, formats, limits, frozenset(pile.opened)) for p in tags
+        partial(_open, store, p, search, budget, frozenset(pile.opened)) for p in tags
     ]
     listing: list[Descriptor] = []
     if any(isinstance(p, Referrers) for p in places):
@@ -108,12 +166,12 @@ def _gather_from(
         elif isinstance(result, _Opened):
             _add(pile, result, formats, image)
     new = [d for d in listing if d.digest not in pile.opened]
-    waiting = sorted(new, key=lambda d: not any(f.likely(d) for f in formats))
+    waiting = sorted(new, key=lambda d: not any(f.likely(d, search.wanted) for f in formats))
     size = _FIRST_ROUND
     while True:
         batch, waiting = waiting[:size], waiting[size:]
         size = _NEXT_ROUNDS
-        work = [partial(_open, store, Referrers(d.digest), formats, limits) for d in batch]
+        work = [partial(_open, store, Referrers(d.digest), search, budget) for d in batch]
         for opened in _run(work, pool):
             _add(pile, opened, formats, image)
         yield pile.evidence()
@@ -144,7 +202,7 @@ def _list(store: Store, image: Digest, limits: Limits, found: list[Descriptor]) 
 
 
 def _open(
-    store: Store, place: Place, formats: Sequence[Format], limits: Limits, known: frozenset[Digest] = frozenset()
+    store: Store, place: Place, search: _Search, budget: _Budget, known: frozenset[Digest] = frozenset()
 ) -> _Opened:
     """Fetch the artifact at a place, unless it is a known one, and those of its blobs that some format wants."""
     try:
@@ -159,33 +217,35 @@ def _open(
         return _Opened(place=place, faults=(Fault(about=str(place), message=e.message, hint=e.hint),))
     if manifest.digest in known:
         return _Opened(place=place)
-    return _open_blobs(store, place, manifest, formats, limits)
+    return _open_blobs(store, place, manifest, search, budget)
 
 
-def _open_blobs(store: Store, place: Place, manifest: Manifest, formats: Sequence[Format], limits: Limits) -> _Opened:
+def _open_blobs(store: Store, place: Place, manifest: Manifest, search: _Search, budget: _Budget) -> _Opened:
     bare = Artifact(manifest=manifest)
-    wanted = {(d.digest, d.size): d for f in formats for d in f.wanted(bare, place)}
+    wanted = {(d.digest, d.size): d for f in search.formats for d in f.wanted(bare, place)}
+    limit = search.limits.blob_for(search.wanted)
     blobs: list[Blob] = []
     missing: list[tuple[Digest, str]] = []
+    large: set[Digest] = set()
     faults: list[Fault] = []
-    left = limits.total
     for descriptor in wanted.values():
-        if descriptor.size > limits.blob:  # one that is too large is its own fault, and costs nothing
-            text = f"blob {descriptor.digest} of {descriptor.size} bytes is over the limit of {limits.blob}"
+        if descriptor.size > limit:  # one that is too large is its own fault, and costs nothing
+            text = f"blob {descriptor.digest} of {descriptor.size} bytes is over the limit of {limit}"
             missing.append((descriptor.digest, text))
+            large.add(descriptor.digest)
             continue
-        left -= descriptor.size
-        if left < 0:
-            faults.append(Fault(about=str(place), message=f"its blobs are over the limit of {limits.total} bytes"))
+        if not budget.take(descriptor.size):
+            text = f"signatures are over the limit of {search.limits.total} bytes; not read"
+            faults.append(Fault(about=str(place), message=text))
             break
         try:
-            blobs.append(store.blob(descriptor, limit=limits.blob))
+            blobs.append(store.blob(descriptor, limit=limit))
         except (NotFound, ContentMismatch, TooLarge) as e:
             missing.append((descriptor.digest, e.message))
         except RegistryError as e:
             missing.append((descriptor.digest, "could not be fetched"))
             faults.append(Fault(about=str(place), message=e.message, hint=e.hint))
-    artifact = Artifact(manifest=manifest, blobs=tuple(blobs), missing=tuple(missing))
+    artifact = Artifact(manifest=manifest, blobs=tuple(blobs), missing=tuple(missing), too_large=frozenset(large))
     return _Opened(place=place, artifact=artifact, faults=tuple(faults))
 
 
@@ -197,10 +257,6 @@ def _add(pile: _Pile, opened: _Opened, formats: Sequence[Format], image: Digest)
         return
     if not opened.artifact.missing and not opened.faults:
         pile.opened.add(opened.artifact.manifest.digest)
-    pile.bytes_left -= sum(len(b.raw) for b in opened.artifact.blobs)
-    if pile.bytes_left < 0:
-        pile.faults.append(Fault(about=str(opened.place), message="signatures are over the limit of bytes; not read"))
-        return
     for format in formats:
         for found in format.read(opened.artifact, opened.place, image):
             if isinstance(found, Defect):

@@ -2,7 +2,8 @@
 
 Source: in-toto attestation spec v1 ``spec/v1/statement.md`` and ``resource_descriptor.md``, and
 Statement v0.1, which ``cosign attest`` still writes. Unknown members are ignored, as the specification
-asks; duplicate and case-variant keys are not. The predicate is kept unparsed in meaning.
+asks; duplicate and case-variant keys are not. The predicate is checked to be JSON and not built: it may be
+an SBOM of 30 MB, and nearly always nobody asks for a value in it (:meth:`Predicate.pick`).
 
 Not checked here: any signature, and whether the predicate says what its type promises.
 """
@@ -13,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from imgsign.errors import InvalidDigest, InvalidEnvelope
+from imgsign.outline import load_outline
 from imgsign.reference import Digest
 from imgsign.wire import Node, dump_json, load_json, quote
 
@@ -22,7 +24,7 @@ STATEMENT_V01 = "https://in-toto.io/Statement/v0.1"
 COSIGN_SIGN = "https://sigstore.dev/cosign/sign/v1"
 """The predicate type that makes a statement an image signature; every other one is an attestation."""
 
-STATEMENT_LIMIT = 32 * 1024 * 1024  # bytes; an SBOM of a large image takes some 10 MiB
+STATEMENT_LIMIT = 96 * 1024 * 1024  # bytes; an SBOM of a large image takes some 10 MiB, of a very large one 30
 SUBJECT_LIMIT = 1024  # sigstore-go's limit, as is the next
 DIGEST_LIMIT = 32  # digests of one subject
 
@@ -39,11 +41,35 @@ class StatementSubject:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Predicate:
+    """A predicate where it lies: bytes ``start`` to ``end`` of its statement's."""
+
+    statement: bytes = field(repr=False)
+    start: int
+    end: int
+
+    @property
+    def raw(self) -> bytes:
+        """Its bytes as they were signed."""
+        return self.statement[self.start : self.end]
+
+    def pick(self, names: frozenset[str]) -> Node:
+        """Parse it, keeping only the members of these names, at any depth.
+
+        Raises:
+            InvalidEnvelope: it is nested too deeply.
+        """
+        raw = memoryview(self.statement)[self.start : self.end]
+        return load_json(raw, limit=STATEMENT_LIMIT, error=InvalidEnvelope, keep=names)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Statement:
-    """A parsed statement."""
+    """A parsed statement; ``predicate`` is ``None`` where it has none."""
 
     subjects: tuple[StatementSubject, ...]
     predicate_type: str
+    predicate: Predicate | None = None
 
     @classmethod
     def parse(cls, raw: bytes) -> Statement:
@@ -52,8 +78,8 @@ class Statement:
         Raises:
             InvalidEnvelope: if it is not one.
         """
-        node = load_json(raw, limit=STATEMENT_LIMIT, error=InvalidEnvelope)
-        members = node.fields(("_type", "subject", "predicateType"), ("predicate",), closed=False)
+        outline = load_outline(raw, skip="predicate", limit=STATEMENT_LIMIT, error=InvalidEnvelope)
+        members = outline.node.fields(("_type", "subject", "predicateType"), ("predicate",), closed=False)
         version = members["_type"].text()
         if version not in (STATEMENT_V1, STATEMENT_V01):
             members["_type"].refuse(f"not an in-toto statement: {quote(version)}")
@@ -61,11 +87,21 @@ class Statement:
         return cls(
             subjects=tuple(_parse_subject(s) for s in subjects),
             predicate_type=members["predicateType"].text(),
+            predicate=None
+            if outline.start is None or outline.end is None
+            else Predicate(statement=raw, start=outline.start, end=outline.end),
         )
 
 
 def write_signing_statement(subjects: Iterator[tuple[str | None, Digest, Mapping[str, str]]]) -> bytes:
     """Write a statement with cosign's sign predicate: one subject per (name, digest, annotations)."""
+    return write_statement(subjects, COSIGN_SIGN, b"{}")
+
+
+def write_statement(
+    subjects: Iterator[tuple[str | None, Digest, Mapping[str, str]]], predicate_type: str, predicate: bytes
+) -> bytes:
+    """Write a statement around a predicate, whose bytes, JSON already, are taken over as they are."""
     written: list[dict[str, object]] = []
     for name, digest, signed_keys in subjects:
         subject: dict[str, object] = {} if name is None else {"name": name}
@@ -73,7 +109,8 @@ def write_signing_statement(subjects: Iterator[tuple[str | None, Digest, Mapping
         if signed_keys:
             subject["annotations"] = dict(sorted(signed_keys.items()))
         written.append(subject)
-    return dump_json({"_type": STATEMENT_V1, "subject": written, "predicateType": COSIGN_SIGN, "predicate": {}})
+    head = dump_json({"_type": STATEMENT_V1, "subject": written, "predicateType": predicate_type})
+    return b"".join((head[:-1], b',"predicate":', predicate, b"}"))
 
 
 def _parse_subject(node: Node) -> StatementSubject:

@@ -199,12 +199,14 @@ class Blob:
 class Artifact:
     """A stored signature object: a manifest and those of its blobs that could be had.
 
-    ``missing`` names a blob that was asked for and could not be used, with the reason.
+    ``missing`` names a blob that was asked for and could not be used, with the reason; ``too_large`` those of
+    them that are over a limit.
     """
 
     manifest: Manifest
     blobs: tuple[Blob, ...] = ()
     missing: tuple[tuple[Digest, str], ...] = ()
+    too_large: frozenset[Digest] = frozenset()
 
     def blob(self, digest: Digest) -> Blob | None:
         """Return the blob of that digest, or ``None``."""
@@ -213,6 +215,10 @@ class Artifact:
     def why_missing(self, digest: Digest) -> str:
         """Say why the blob is not here."""
         return next((why for d, why in self.missing if d == digest), "was not gathered")
+
+    def missing_code(self, digest: Digest) -> str:
+        """The code of a blob that is not here."""
+        return "too-large" if digest in self.too_large else "blob-missing"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

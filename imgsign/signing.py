@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -43,6 +43,7 @@ from imgsign.reference import Digest, Reference
 from imgsign.resolve import Target, children, default_locate, wall_clock, written_target_of
 from imgsign.signers import Signer
 from imgsign.stores import Locate
+from imgsign.tagged import append_layer
 from imgsign.trust import TrustedKey
 from imgsign.wire import quote
 
@@ -58,6 +59,7 @@ class Signed:
     ``names`` are the names it covers. ``created`` is false if a valid one stood already, or in a dry
     run. ``platform`` is set for the children of an index. ``stored`` says where it and the others of this key
     and format are, as they read back: ``repo@digest`` of a referrer, ``repo:tag`` of a signature tag.
+    ``predicate_type`` says what is attested.
     """
 
     place: str
@@ -69,6 +71,7 @@ class Signed:
     expires_at: datetime | None
     platform: Platform | None = None
     stored: tuple[str, ...] = ()
+    predicate_type: str = COSIGN_SIGN
 
     @property
     def reference(self) -> Reference:
@@ -90,7 +93,8 @@ class SignOptions:
     """What to say in a signature and how to make it.
 
     ``lifetime`` ends in the signed expiry. ``expect``: the digest every reference must have, which ends
-    the race with whoever moves the tag. ``force`` adds a signature even where a valid one stands.
+    the race with whoever moves the tag. ``force`` adds a signature even where a valid one stands. With another
+    ``predicate_type`` than that of signatures it is an attestation: see :mod:`imgsign.attesting`.
     """
 
     formats: tuple[str, ...] = ("bundle",)
@@ -101,6 +105,8 @@ class SignOptions:
     index_only: bool = False
     force: bool = False
     dry_run: bool = False
+    predicate_type: str = COSIGN_SIGN
+    predicate: bytes = field(default=b"{}", repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,7 +175,7 @@ def sign(
                 _push(place, task, made, pending)
         # (5) Read back what a verifier will see.
         work = [_read_back(task, signer.public_key, options, now, pool) for task in work]
-    return tuple(r for task in work for r in _report(task, signer.public_key))
+    return tuple(r for task in work for r in _report(task, signer.public_key, options))
 
 
 def export(
@@ -233,7 +239,7 @@ def attach(
     _push(target, work, [signature], None)
     lifetime = None if draft.expires_at is None else draft.expires_at - draft.signed_at
     said = SignOptions(annotations=draft.annotations, lifetime=lifetime, sequence=draft.sequence)
-    (result,) = _report(_read_back(work, key, said, draft.signed_at, pool), key)
+    (result,) = _report(_read_back(work, key, said, draft.signed_at, pool), key, said)
     return result
 
 
@@ -244,15 +250,19 @@ def _draft(names: tuple[Reference, ...], options: SignOptions, now: datetime) ->
         signed_at=now,
         expires_at=None if options.lifetime is None else now + options.lifetime,
         sequence=options.sequence,
+        predicate_type=options.predicate_type,
+        predicate=options.predicate,
     )
 
 
 def _check_options(options: SignOptions) -> None:
     if not options.formats:
         raise UsageError("no signature format was asked for")
+    attests = options.predicate_type != COSIGN_SIGN
     for name in options.formats:
-        if name not in FORMATS:
-            raise UsageError(f"unknown format {quote(name)}", hint=f"use one of {', '.join(FORMATS)}")
+        known = {f.name for f in FORMATS.values() if (f.attests if attests else f.signs)}
+        if name not in known:
+            raise UsageError(f"unknown format {quote(name)}", hint=f"use one of {', '.join(sorted(known))}")
     annotations = options.annotations or {}
     if len(annotations) > ANNOTATIONS_LIMIT:
         raise UsageError(f"more than {ANNOTATIONS_LIMIT} annotations")
@@ -317,7 +327,7 @@ def _plan(
     missing: set[Reference] = set()
     stored: dict[str, tuple[str, ...]] = {}
     for place in item.places:
-        claims = _standing(place, item, format, key, pool)
+        claims = _standing(place, item, format, key, options, pool)
         stored[place.place] = _where(place, claims)
         names = item.names if options.force else _uncovered(claims, item, options, now)
         if names:
@@ -330,17 +340,21 @@ def _plan(
     return _Work(item=item, format=format, lacking=tuple(lacking), drafts=drafts, stored=stored)
 
 
-def _standing(place: Target, item: _Item, format: Format, key: PublicKey, pool: Executor | None) -> list[Claim]:
-    """What stands of this key and format at a place, verified.
+def _standing(
+    place: Target, item: _Item, format: Format, key: PublicKey, options: SignOptions, pool: Executor | None
+) -> list[Claim]:
+    """What stands of this key and format at a place and says what is to be said, verified.
 
     Raises:
         Unavailable: if not all of it can be seen.
     """
-    *_, evidence = gather(place.store, item.descriptor.digest, (format,), pool=pool)
+    wanted = frozenset((options.predicate_type,))
+    *_, evidence = gather(place.store, item.descriptor.digest, (format,), wanted=wanted, pool=pool)
     if evidence.faults:
         fault = evidence.faults[0]
         raise Unavailable(f"cannot see which signatures stand already: {fault.message}", hint=fault.hint)
-    return [c for c in _own_claims(evidence, key) if any(s.digest == item.descriptor.digest for s in c.subjects)]
+    claims = [c for c in _own_claims(evidence, key) if _says(c, options)]
+    return [c for c in claims if any(s.digest == item.descriptor.digest for s in c.subjects)]
 
 
 def _where(place: Target, claims: list[Claim]) -> tuple[str, ...]:
@@ -366,12 +380,18 @@ def _own_claims(evidence: Evidence, key: PublicKey) -> list[Claim]:
     found = []
     for candidate in evidence.candidates:
         try:
-            claim = candidate.verify(TrustedKey(key=key))
+            found.append(candidate.verify(TrustedKey(key=key)))
         except (UntrustedSigner, InvalidEnvelope):
             continue
-        if claim.predicate_type in (None, COSIGN_SIGN):
-            found.append(claim)
     return found
+
+
+def _says(claim: Claim, options: SignOptions) -> bool:
+    """Whether a claim is a signature where one is made, or attests the very same."""
+    if claim.predicate_type is None or options.predicate_type == COSIGN_SIGN:
+        return claim.predicate_type in (None, COSIGN_SIGN) and options.predicate_type == COSIGN_SIGN
+    same_type = claim.predicate_type == options.predicate_type
+    return same_type and claim.predicate is not None and claim.predicate.raw == options.predicate
 
 
 def _covers(subject: Subject, name: Reference, options: SignOptions, now: datetime) -> bool:
@@ -389,11 +409,16 @@ def _push(place: Target, work: _Work, signatures: list[bytes], pending: Pending 
     image = work.item.descriptor.digest
     at = work.format.places(image)[0]
     if isinstance(at, Tag):
+        # Made once and not in each edit: an edit must be quick, and the envelope of an SBOM takes its time.
+        layers = [
+            work.format.attach(unsigned, signature, previous=None).blobs[-1]
+            for unsigned, signature in zip(work.drafts, signatures, strict=True)
+        ]
 
         def edit(current: Artifact | None) -> Artifact | None:
             made = current
-            for unsigned, signature in zip(work.drafts, signatures, strict=True):
-                made = work.format.attach(unsigned, signature, previous=made)
+            for layer in layers:
+                made = append_layer(made, layer)
             return None if made is current else made
 
         place.store.rewrite(at.name, edit)
@@ -414,7 +439,7 @@ def _list_again(place: Target, item: _Item, key: PublicKey, pending: Pending) ->
         try:
             manifest = store.fetch(digest)
             config = () if manifest.config is None else (manifest.config,)
-            blobs = tuple(store.blob(d, limit=Limits().blob) for d in (*config, *manifest.layers))
+            blobs = tuple(store.blob(d, limit=Limits().attestation) for d in (*config, *manifest.layers))
         except NotFound:
             pending.remove(place.place, image, digest)
             continue
@@ -434,7 +459,7 @@ def _read_back(work: _Work, key: PublicKey, options: SignOptions, now: datetime,
     made = {n for d in work.drafts for n in d.draft.names}
     stored = dict(work.stored)
     for place in work.lacking:
-        claims = _standing(place, work.item, work.format, key, pool)
+        claims = _standing(place, work.item, work.format, key, options, pool)
         stored[place.place] = _where(place, claims)
         missing = [n for n in _uncovered(claims, work.item, options, now, made_at=now) if n in made]
         if missing:
@@ -445,7 +470,7 @@ def _read_back(work: _Work, key: PublicKey, options: SignOptions, now: datetime,
     return replace(work, stored=stored)
 
 
-def _report(work: _Work, key: PublicKey) -> Iterable[Signed]:
+def _report(work: _Work, key: PublicKey, options: SignOptions) -> Iterable[Signed]:
     for place in work.item.places:
         yield Signed(
             place=place.place,
@@ -457,4 +482,5 @@ def _report(work: _Work, key: PublicKey) -> Iterable[Signed]:
             expires_at=work.drafts[0].draft.expires_at if place in work.lacking else None,
             platform=work.item.descriptor.platform,
             stored=work.stored.get(place.place, ()),
+            predicate_type=options.predicate_type,
         )

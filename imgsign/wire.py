@@ -19,32 +19,52 @@ import binascii
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 from urllib.parse import urlsplit
 
 from imgsign.errors import InvalidPolicy, Malformed
+
+T = TypeVar("T")
 
 MAX_DEPTH = 64
 """Deepest nesting of a JSON document; real manifests, bundles and predicates stay under 20."""
 
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")  # an escape that may be half of a pair, or alone
+_PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _MAX_QUOTED = 120  # characters of foreign text quoted in a message
 
 
-@dataclass(frozen=True, slots=True)
+_KNOWN: dict[tuple[tuple[str, ...], tuple[str, ...]], frozenset[str]] = {}
+"""The names that calls of ``fields`` ask for, put together once: as many as there are such calls in the code."""
+
+
+@dataclass(slots=True)
 class Node:
     """One JSON or TOML value with the path that leads to it; every accessor checks the type.
 
     ``error`` is the class raised, so that a bad policy is an ``InvalidPolicy`` and a bad bundle an
-    ``InvalidEnvelope``.
+    ``InvalidEnvelope``. ``place`` is the path, or the parent and the key or number in it: a path is
+    written out only for an error. Not frozen, since large documents make many; nobody writes to one.
     """
 
     value: object = field(repr=False)  # of a credentials file it is a password
-    path: str = "$"
+    place: str | tuple[Node, str | int] = field(default="$", repr=False)
     error: type[Malformed] = Malformed
+
+    @property
+    def path(self) -> str:
+        """Where this is, such as ``$.config.size``."""
+        if isinstance(self.place, str):
+            return self.place
+        parent, key = self.place
+        before = parent.path
+        if isinstance(key, int):
+            return f"{before}[{key}]"
+        shown = key if _PLAIN_KEY.fullmatch(key) else quote(key)
+        return f"{before}.{shown}" if before else shown
 
     def refuse(self, message: str, *, hint: str | None = None) -> NoReturn:
         """Raise ``self.error`` with this node's path."""
@@ -58,8 +78,19 @@ class Node:
         A key that equals a named one but for case is refused even when the object is open.
         """
         members = self._object()
-        required = tuple(required)
-        known = {*required, *optional}
+        required, optional = tuple(required), tuple(optional)
+        known = _KNOWN.get((required, optional))
+        if known is None:
+            known = _KNOWN.setdefault((required, optional), frozenset((*required, *optional)))
+        if not members.keys() <= known:
+            self._refuse_unknown(members, known, closed)
+        for name in required:
+            if name not in members:
+                self.refuse(f"missing key {name!r}")
+        error = self.error
+        return {key: Node(value, (self, key), error) for key, value in members.items()}
+
+    def _refuse_unknown(self, members: dict[str, object], known: frozenset[str], closed: bool) -> None:
         # Go compares keys by Unicode simple folding: a long s (U+017F) or a Kelvin sign matches as well.
         folded = {name.casefold(): name for name in known}
         for key in members:
@@ -69,14 +100,15 @@ class Node:
                 self.refuse(f"key {quote(key)} differs from {twin!r} only by case")
             if closed:
                 self.refuse(f"unknown key {quote(key)}", hint=_did_you_mean(key, known))
-        for name in required:
-            if name not in members:
-                self.refuse(f"missing key {name!r}")
-        return {key: self._child(key, value) for key, value in members.items()}
 
     def entries(self) -> dict[str, Node]:
         """Return all members of an object whose keys are free."""
-        return {key: self._child(key, value) for key, value in self._object().items()}
+        error = self.error
+        return {key: Node(value, (self, key), error) for key, value in self._object().items()}
+
+    def names(self) -> Iterable[str]:
+        """Return the names of an object's members."""
+        return self._object().keys()
 
     def items(self, *, limit: int | None = None) -> tuple[Node, ...]:
         """Return the elements of a list of at most ``limit`` elements."""
@@ -84,7 +116,7 @@ class Node:
             self.refuse(f"expected list, got {_kind(self.value)}")
         if limit is not None and len(self.value) > limit:
             self.refuse(f"expected at most {limit} elements, got {len(self.value)}")
-        return tuple(Node(v, f"{self.path}[{i}]", self.error) for i, v in enumerate(self.value))
+        return tuple([Node(v, (self, i), self.error) for i, v in enumerate(self.value)])
 
     def text(self) -> str:
         """Return a string; a lone surrogate, which no UTF-8 encoder can write back, is refused."""
@@ -118,7 +150,11 @@ class Node:
                 return self.value.astimezone(UTC).replace(microsecond=0)
             except OverflowError:
                 self.refuse("time is out of range")
-        return parse_time(self.text(), error=self.error, path=self.path)
+        text = self.text()
+        try:
+            return parse_time(text)
+        except Malformed as e:
+            self.refuse(e.message)
 
     def text_map(self) -> dict[str, str]:
         """Return an object whose values are all strings."""
@@ -129,36 +165,96 @@ class Node:
             self.refuse(f"expected object, got {_kind(self.value)}")
         return self.value
 
-    def _child(self, key: str, value: object) -> Node:
-        shown = key if re.fullmatch(r"[A-Za-z0-9_-]{1,64}", key) else quote(key)
-        return Node(value, f"{self.path}.{shown}", self.error)
 
-
-def load_json(raw: bytes, *, limit: int, error: type[Malformed] = Malformed, any_depth: bool = False) -> Node:
+def load_json(
+    raw: bytes | memoryview,
+    *,
+    limit: int,
+    error: type[Malformed] = Malformed,
+    keep: frozenset[str] | None = None,
+    any_depth: bool = False,
+) -> Node:
     """Parse one JSON document of at most ``limit`` bytes.
 
-    ``any_depth`` leaves the nesting to the interpreter's own limit (still an error, never a crash), for who reads
-    known places of a large document only: the look at every value takes as long as the parsing.
+    With ``keep`` only the members of these names are kept, at any depth, so that a few values of a large
+    document cost little memory; the whole of it is still checked. ``any_depth`` leaves the nesting to the
+    interpreter's own limit (still an error, never a crash), for who reads known places of a large document only:
+    the look at every value takes as long as the parsing.
 
     Raises:
         Malformed: (as ``error``) on anything the module docstring lists.
     """
+    text = decode_text(raw, limit=limit, error=error)
+    value = decoded(error, lambda: strict_decoder(error, keep).decode(text))
+    check_value(value, raw, error, any_depth=any_depth)
+    return Node(value, "$", error)
+
+
+def decode_text(raw: bytes | memoryview, *, limit: int, error: type[Malformed]) -> str:
+    """Decode the bytes of a JSON document: at most ``limit`` of them, UTF-8, no byte order mark."""
     if len(raw) > limit:
         raise error(f"{len(raw)} bytes are more than the limit of {limit}")
     try:
-        text = raw.decode("utf-8")
+        text = str(raw, "utf-8")
     except UnicodeDecodeError as e:
         raise error(f"not UTF-8 at byte {e.start}") from e
     if text.startswith("\ufeff"):
         raise error("starts with a byte order mark")
+    return text
 
+
+def decoded(error: type[Malformed], decode: Callable[[], T]) -> T:
+    """Call a decoder of JSON and turn what it raises into ``error``."""
+    try:
+        return decode()
+    except json.JSONDecodeError as e:
+        raise error(f"not JSON: {e.msg.lower()} at line {e.lineno} column {e.colno}") from e
+    except RecursionError as e:
+        raise error("nested too deeply") from e
+    except Malformed:
+        raise
+    except ValueError as e:  # an integer of more digits than CPython converts
+        raise error("holds a number that is too long") from e
+
+
+def strict_decoder(error: type[Malformed], keep: frozenset[str] | None) -> json.JSONDecoder:
+    """A decoder that refuses duplicate keys, NaN, Infinity and numbers that become them; ``keep`` as above."""
+    if keep:
+        return _make_decoder(error, keep)
+    if (error, keep) not in _DECODERS:
+        _DECODERS[error, keep] = _make_decoder(error, keep)
+    return _DECODERS[error, keep]
+
+
+_DECODERS: dict[tuple[type[Malformed], frozenset[str] | None], json.JSONDecoder] = {}
+"""The decoders that keep everything or nothing, by error: making one costs more than reading a signature."""
+
+
+_NOTHING: dict[str, object] = {}
+"""Stands for every object of which nothing is kept."""
+
+
+def check_few_values(raw: bytes, most: int, *, error: type[Malformed] = Malformed) -> None:
+    """Refuse a document of more than ``most`` values before it is parsed.
+
+    For containers that are large for one long base64 text alone: a list of ten million empty lists is as long
+    as an SBOM, and takes twenty times its length in memory.
+    """
+    found = raw.count(b",") + raw.count(b"[") + raw.count(b"{")
+    if found > most:
+        raise error(f"holds more than {most} values")
+
+
+def _make_decoder(error: type[Malformed], keep: frozenset[str] | None) -> json.JSONDecoder:
     def pairs(members: list[tuple[str, object]]) -> dict[str, object]:
         found = dict(members)
         if len(found) != len(members):
             seen: set[str] = set()
             twice = next(k for k, _ in members if k in seen or seen.add(k))  # type: ignore[func-returns-value]  # set.add returns None on purpose
             raise error(f"duplicate key {quote(twice)}")
-        return found
+        if keep is None:
+            return found
+        return {key: value for key, value in members if key in keep} if keep else _NOTHING
 
     def constant(name: str) -> NoReturn:
         raise error(f"{name} is not JSON")
@@ -168,16 +264,11 @@ def load_json(raw: bytes, *, limit: int, error: type[Malformed] = Malformed, any
             raise error("holds a number that is too large")
         return found
 
-    try:
-        value = json.loads(text, object_pairs_hook=pairs, parse_constant=constant, parse_float=number)
-    except json.JSONDecodeError as e:
-        raise error(f"not JSON: {e.msg.lower()} at line {e.lineno} column {e.colno}") from e
-    except RecursionError as e:
-        raise error("nested too deeply") from e
-    except Malformed:
-        raise
-    except ValueError as e:  # an integer of more digits than CPython converts
-        raise error("holds a number that is too long") from e
+    return json.JSONDecoder(object_pairs_hook=pairs, parse_constant=constant, parse_float=number)
+
+
+def check_value(value: object, raw: bytes | memoryview, error: type[Malformed], *, any_depth: bool = False) -> None:
+    """Refuse a decoded value that is nested too deeply, or that no UTF-8 encoder can write back."""
     if not any_depth and _deeper_than(value, MAX_DEPTH):
         raise error(f"nested deeper than {MAX_DEPTH}")
     if _SURROGATE.search(raw) is not None:
@@ -187,7 +278,6 @@ def load_json(raw: bytes, *, limit: int, error: type[Malformed] = Malformed, any
             raise error("holds a lone surrogate") from e
         except RecursionError as e:
             raise error("nested too deeply") from e
-    return Node(value, "$", error)
 
 
 def load_toml(raw: bytes, *, limit: int) -> Node:
@@ -229,10 +319,12 @@ def b64decode(text: str, *, error: type[Malformed] = Malformed, path: str | None
     that no two texts stand for one signature.
     """
     try:
-        raw = base64.b64decode(text.encode("ascii"), validate=True)
-    except (UnicodeEncodeError, binascii.Error) as e:
+        raw = binascii.a2b_base64(text, strict_mode=True)
+    except ValueError as e:  # binascii.Error, and plain ValueError for what is not ASCII
         raise error("not standard base64", path=path) from e
-    if b64encode(raw) != text:
+    # Every group of four is full but the last, so only the length and the last group can be spelt otherwise.
+    last = len(raw) - ((len(raw) - 1) % 3 + 1) if raw else 0
+    if len(text) != (len(raw) + 2) // 3 * 4 or b64encode(raw[last:]) != text[-4:]:
         raise error("not canonical base64", path=path)
     return raw
 
@@ -342,14 +434,13 @@ def _did_you_mean(key: str, known: Iterable[str]) -> str | None:
 def _deeper_than(value: object, depth: int) -> bool:
     layer: list[object] = [value]
     for _ in range(depth):
-        layer = [child for item in layer for child in _children(item)]
-        if not layer:
+        below: list[object] = []
+        for item in layer:
+            if isinstance(item, dict):
+                below.extend([v for v in item.values() if isinstance(v, (dict, list))])
+            elif isinstance(item, list):
+                below.extend([v for v in item if isinstance(v, (dict, list))])
+        if not below:
             return False
+        layer = below
     return True
-
-
-def _children(value: object) -> Iterator[object]:
-    if isinstance(value, dict):
-        yield from (v for v in value.values() if isinstance(v, (dict, list)))
-    elif isinstance(value, list):
-        yield from (v for v in value if isinstance(v, (dict, list)))

@@ -20,11 +20,13 @@ from imgsign.claim import Referrers, Tag
 from imgsign.decision import Decision, Evidence
 from imgsign.errors import ContentMismatch, Denied, InvalidManifest, NotFound, TooLarge, UsageError
 from imgsign.evaluate import Verifications, evaluate
-from imgsign.formats import FORMATS
+from imgsign.formats import FORMATS, formats_for
 from imgsign.gather import Limits, gather
+from imgsign.intoto import COSIGN_SIGN
 from imgsign.keys import PublicKey
 from imgsign.oci import Artifact, Descriptor, Image, Manifest
-from imgsign.policy.model import NameRule, Policy, Reject, Rule, SignedBy
+from imgsign.policy.model import Attested, NameRule, Policy, Reject, Rule, SignedBy
+from imgsign.predicates import BY_URI, shown_type
 from imgsign.reference import Digest, Reference
 from imgsign.resolve import INDEX_DEPTH, Target, children, default_locate, target_of, wall_clock
 from imgsign.stores import Locate, Store, attached, newest
@@ -60,7 +62,9 @@ def verify(
     # (3) Gather in rounds, judge each, stop at ALLOW.
     memo = Verifications()
     decision = None
-    for evidence in gather(target.store, manifest.digest, FORMATS.values(), limits=limits, pool=pool):
+    bounds = (limits or Limits()).settled(policy.settings)
+    formats = formats_for(rule.wanted)
+    for evidence in gather(target.store, manifest.digest, formats, wanted=rule.wanted, limits=bounds, pool=pool):
         decision = evaluate(policy, trust, image, evidence, now=now, verifications=memo)
         if decision.allowed:
             break
@@ -69,10 +73,13 @@ def verify(
     return decision
 
 
-def gather_all(target: Target, *, pool: Executor | None = None) -> tuple[Manifest, Evidence]:
-    """Fetch an image and all the evidence there is, judged or not."""
+def gather_all(
+    target: Target, *, limits: Limits | None = None, pool: Executor | None = None
+) -> tuple[Manifest, Evidence]:
+    """Fetch an image and all the evidence there is, signatures and attestations, judged or not."""
     manifest = target.store.fetch(target.what)
-    *_, evidence = gather(target.store, manifest.digest, FORMATS.values(), pool=pool)
+    wanted = frozenset((COSIGN_SIGN, *BY_URI))
+    *_, evidence = gather(target.store, manifest.digest, FORMATS.values(), wanted=wanted, limits=limits, pool=pool)
     return manifest, evidence
 
 
@@ -87,7 +94,7 @@ def judge_all(
     target: Target, policy: Policy, trust: TrustStore, *, now: datetime, pool: Executor | None = None
 ) -> Decision:
     """Gather everything and judge it, so that each signature has its check."""
-    manifest, evidence = gather_all(target, pool=pool)
+    manifest, evidence = gather_all(target, limits=Limits().settled(policy.settings), pool=pool)
     return judge_evidence(target, manifest, evidence, policy, trust, now=now)
 
 
@@ -219,17 +226,23 @@ def _keep_signatures(store: Store, manifest: Manifest, destination: Destination)
             wanted = {d.digest: d for f in FORMATS.values() for d in f.wanted(Artifact(manifest=found), place)}
             if not wanted:
                 continue
-            blobs = tuple(store.blob(d, limit=Limits().blob) for d in (*_config_of(found), *wanted.values()))
+            blobs = tuple(store.blob(d, limit=Limits().attestation) for d in (*_config_of(found), *wanted.values()))
         except (NotFound, ContentMismatch, TooLarge, InvalidManifest):
             continue
         destination.keep(Artifact(manifest=found, blobs=blobs), tag)
 
 
 def key_policy(
-    keys: Sequence[PublicKey], name: NameRule = NameRule.EXACT, *, anchor: str = "key"
+    keys: Sequence[PublicKey], name: NameRule = NameRule.EXACT, *, anchor: str = "key", attested: str | None = None
 ) -> tuple[Policy, TrustStore]:
-    """The policy that ``verify --key`` means: one of these keys signed it, whatever the scope."""
-    required = SignedBy(anchors=(anchor,), name=name)
+    """The policy that ``--key`` means: one of these keys signed it, whatever the scope.
+
+    With ``attested``, the URI of a predicate type, one of them attested that instead.
+    """
+    required: SignedBy | Attested = SignedBy(anchors=(anchor,), name=name)
+    if attested is not None:
+        types = (shown_type(attested),)
+        required = Attested(anchors=(anchor,), name=name, types=types, uris=frozenset((attested,)))
     policy = Policy(default=Rule(scope=None, require=(Reject(),)), scopes={"*": Rule(scope="*", require=(required,))})
     trusted = Keys(name=anchor, keys=tuple(TrustedKey(key=k) for k in keys))
     return policy, TrustStore(anchors={anchor: trusted})

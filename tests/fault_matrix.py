@@ -279,7 +279,7 @@ _TABLE = (
       n4      n1     n2     n1     n1     n1     n4     n4     n4     n4     n4
       n1=more        n1=fewer       n1=hash        n1=more        n1=at-mirror   n6"""),
     ("pull", "mirror: everything", _MIRROR, "abm", """
-      n4      n4     n2     n1     n1     n13    n4     n4     n4     n4     n4
+      n4      n4     n2     n1     n1     n13-16 n4     n4     n4     n4     n4
       n1             n4             n1=said        n1=said        n1=at-mirror   n6"""),
     ("sign", "mirror: everything", _MIRROR, "am", """
       a0      a0     a0     a0     a0     a0     a0     a0     a0     a0     a0

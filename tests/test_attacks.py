@@ -173,8 +173,8 @@ def test_oversized_signature_is_a_failed_check_of_that_signature(sim: Simulator,
     sim.put_manifest("app", raw, OCI_MANIFEST)
     sim.put_fallback("app", image.digest, [Manifest.parse(raw, OCI_MANIFEST).descriptor.to_json()])
     decision = judge(sim)
-    assert codes(decision) == ["blob-missing"]
-    assert "over the limit" in next(c.message for c in decision.checks if c.code == "blob-missing")
+    assert codes(decision) == ["too-large"]
+    assert "over the limit" in next(c.message for c in decision.checks if c.code == "too-large")
     assert not decision.inconclusive
 
 

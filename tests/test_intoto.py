@@ -192,7 +192,7 @@ def test_number_of_digests_of_a_subject_is_limited(count: int, accepted: bool) -
 
 
 def test_length_of_a_statement_is_limited() -> None:
-    with pytest.raises(InvalidEnvelope, match=r"^33554433 bytes are more than the limit of 33554432$"):
+    with pytest.raises(InvalidEnvelope, match=r"^100663297 bytes are more than the limit of 100663296$"):
         Statement.parse(b" " * (STATEMENT_LIMIT + 1))
 
 

@@ -30,6 +30,7 @@ OK, DENIED, USAGE, UNDECIDED, INTERNAL, INTERRUPTED = 0, 1, 2, 3, 70, 130
 
 COMMANDS = {
     "sign": "Sign images and attach the signatures beside them.",
+    "attest": "Attest something about images: provenance, SBOMs, scans.",
     "verify": "Judge images by a key policy.",
     "check": "Judge the images that files name, before they are deployed.",
     "pull": "Verify an image, then accept its content by its address.",

@@ -204,8 +204,10 @@ def parse_deadline(timeout: str) -> float:
         raise UsageError(f"--timeout: {e.message}", hint="a number and a unit: 30s, 5m, 1h") from e
 
 
-def choose_policy(policy: str | None, keys: Sequence[str] | None, name: str) -> tuple[Policy, TrustStore]:
-    """Load ``--policy`` or make the policy that ``--key`` means."""
+def choose_policy(
+    policy: str | None, keys: Sequence[str] | None, name: str, *, attested: str | None = None
+) -> tuple[Policy, TrustStore]:
+    """Load ``--policy`` or make the policy that ``--key`` means; ``attested`` as in ``workflow.key_policy``."""
     from pathlib import Path
 
     from imgsign.load import load_policy, load_public_key
@@ -221,7 +223,8 @@ def choose_policy(policy: str | None, keys: Sequence[str] | None, name: str) -> 
         except ValueError as e:
             choices = ", ".join(r.value for r in NameRule)
             raise UsageError(f"unknown name rule {quote(name)}", hint=f"use one of {choices}") from e
-        return key_policy([load_public_key(k, environ=os.environ, base=None) for k in keys], rule)
+        public = [load_public_key(k, environ=os.environ, base=None) for k in keys]
+        return key_policy(public, rule, attested=attested)
     if name != NameRule.EXACT.value:
         raise UsageError("--name goes with --key; a policy says it by itself")
     if policy is None and not Path(SYSTEM_POLICY).exists():

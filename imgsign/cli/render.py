@@ -12,6 +12,8 @@ import json
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from imgsign.intoto import COSIGN_SIGN
+from imgsign.predicates import shown_type
 from imgsign.wire import format_time, printable
 
 if TYPE_CHECKING:
@@ -56,11 +58,13 @@ def pinned(decision: Decision) -> str:
 
 
 def signer_texts(decision: Decision, trust: TrustStore) -> list[str]:
-    """``signed by ANCHOR (key SHA256:…)`` for each signature the verdict rests on."""
+    """``signed by ANCHOR (key SHA256:…)``, ``attested TYPE by …``, for each claim the verdict rests on."""
     names = {k.key.digest: k.key.fingerprint for a in trust.anchors.values() for k in a.keys}
     found = []
     for anchor, claim in decision.claims:
-        found.append(f"signed by {printable(anchor)} (key {names.get(claim.signer.spki or '', '?')})")
+        kind = claim.predicate_type
+        verb = "signed" if kind is None or kind == COSIGN_SIGN else f"attested {printable(shown_type(kind))}"
+        found.append(f"{verb} by {printable(anchor)} (key {names.get(claim.signer.spki or '', '?')})")
     return list(dict.fromkeys(found))
 
 
@@ -80,6 +84,7 @@ def decision_json(reference: str, decision: Decision, trust: TrustStore) -> dict
                 "key": fingerprints.get(claim.signer.spki or ""),
                 "format": claim.format,
                 "place": str(claim.place),
+                "predicate_type": None if claim.predicate_type is None else printable(claim.predicate_type),
             }
             for anchor, claim in decision.claims
         ],
@@ -108,9 +113,14 @@ def error_json(reference: str, error: ImgsignError) -> dict[str, object]:
 
 def signed_text(signed: Signed, label: str, *, dry_run: bool) -> str:
     """One line a signature."""
-    verb = "signed" if signed.created else "already signed"
+    attests = signed.predicate_type != COSIGN_SIGN
+    verb = "attested" if attests else "signed"
     if dry_run and signed.created:
-        verb = "would sign"
+        verb = "would attest" if attests else "would sign"
+    elif not signed.created:
+        verb = f"already {verb}"
+    if attests:
+        verb += f" {printable(shown_type(signed.predicate_type))} of"
     also = [n for n in signed.names if n != signed.reference.name]
     more = "" if not also else " and " + ", ".join(str(n) for n in also)
     where = "" if signed.platform is None else f" ({printable(str(signed.platform))})"
@@ -131,6 +141,7 @@ def signed_json(signed: Signed, *, dry_run: bool) -> dict[str, object]:
         "platform": None if signed.platform is None else str(signed.platform),
         "format": signed.format,
         "key": signed.key.fingerprint,
+        "predicate_type": signed.predicate_type,
         "created": signed.created and not dry_run,
         "signatures": list(signed.stored),
         "expires_at": None if signed.expires_at is None else format_time(signed.expires_at),

@@ -176,10 +176,10 @@ def command(
     targets = read_targets(refs, registries(insecure_http, timeout, trusted_realm, ca=ca), identity)
     options = SignOptions(
         formats=tuple(dict.fromkeys(format or ("bundle",))),
-        annotations=_annotations(annotation or []),
-        lifetime=_lifetime(expires),
+        annotations=parse_annotations(annotation or []),
+        lifetime=parse_lifetime(expires),
         sequence=sequence,
-        expect=_expected(expect_digest, digest_file),
+        expect=expected_digest(expect_digest, digest_file),
         index_only=index_only,
         force=force,
         dry_run=dry_run,
@@ -195,12 +195,12 @@ def command(
                 options,
                 now=datetime.now(UTC),
                 pool=pool,
-                pending=_pending(),
+                pending=pending_files(),
             )
     except (NotFound, AuthenticationFailed, Unavailable) as e:
-        _hint_from_engine(targets, refs, e)
+        hint_from_engine(targets, refs, e)
         raise
-    _show(results, options, output, quiet=quiet)
+    show_signed(results, options, output, quiet=quiet)
     return 0
 
 
@@ -225,7 +225,7 @@ def _typed(refs: Sequence[str], identity: str | None) -> str:
     return refs[0] if identity is None else f"{refs[0]} --identity {identity}"
 
 
-def _lifetime(expires: str | None) -> timedelta | None:
+def parse_lifetime(expires: str | None) -> timedelta | None:
     if expires is None:
         return None
     try:
@@ -234,7 +234,7 @@ def _lifetime(expires: str | None) -> timedelta | None:
         raise UsageError(f"--expires: {e.message}", hint=e.hint) from e
 
 
-def _annotations(pairs: list[str]) -> dict[str, str]:
+def parse_annotations(pairs: list[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
@@ -246,7 +246,7 @@ def _annotations(pairs: list[str]) -> dict[str, str]:
     return found
 
 
-def _expected(digest: str | None, file: str | None) -> Digest | None:
+def expected_digest(digest: str | None, file: str | None) -> Digest | None:
     """Read ``--expect-digest`` or ``--digest-file``; both must agree if both are given."""
     from imgsign.load import read_file
     from imgsign.reference import Digest
@@ -297,7 +297,7 @@ def _metadata_digests(metadata: Node) -> list[str]:
     return [t[_BUILDX_DIGEST].text() for t in targets if _BUILDX_DIGEST in t]
 
 
-def _hint_from_engine(targets: list[Target], typed: Sequence[str], error: RegistryError) -> None:
+def hint_from_engine(targets: list[Target], typed: Sequence[str], error: RegistryError) -> None:
     """Where a name without registry was not found: say what the local engine knows of it."""
     from imgsign.stores.engine import inspect
 
@@ -324,7 +324,7 @@ def _named_like(asked: Reference, pushed: tuple[Reference, ...]) -> Reference:
     return Reference(repository=best.repository, tag=asked.tag, digest=best.digest)
 
 
-def _pending() -> PendingFiles | None:
+def pending_files() -> PendingFiles | None:
     from imgsign.pending import PendingFiles
 
     home = os.environ.get("XDG_STATE_HOME") or (
@@ -333,7 +333,8 @@ def _pending() -> PendingFiles | None:
     return None if home is None else PendingFiles(Path(home) / "imgsign" / "pending")
 
 
-def _show(results: tuple[Signed, ...], options: SignOptions, output: str, *, quiet: bool) -> None:
+def show_signed(results: tuple[Signed, ...], options: SignOptions, output: str, *, quiet: bool) -> None:
+    """Print what stands now, in one of the forms of ``--output``."""
     from imgsign.cli import render
     from imgsign.formats import FORMATS
 

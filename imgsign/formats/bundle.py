@@ -1,10 +1,10 @@
-"""Sigstore bundles v0.3 as OCI 1.1 referrers: what cosign 3 writes.
+"""Sigstore bundles v0.3 as OCI 1.1 referrers: what cosign 3 writes, signatures and attestations.
 
 Sources: sigstore protobuf-specs 0.5 ``sigstore_bundle.proto``; DSSE v1.0.2; in-toto Statement v1; cosign
 3 (``specs/BUNDLE_SPEC.md`` and its written manifests); image-spec v1.1.1 manifest.md "artifactType".
 
 Signed is a statement with one subject per name: ``name`` the full reference, the image's digest, and as
-annotations the user's keys plus the reserved ones. cosign itself signs no name.
+annotations the user's keys plus the reserved ones. cosign itself signs no name, and attests the repository's.
 
 Only bundles with a plain ``publicKey`` and a DSSE envelope are judged. A key inside the bundle is never
 used (GHSA-fx35-mq7g-6g98), its ``hint`` only orders our own keys, log entries are ignored: without a
@@ -14,39 +14,37 @@ over an image's name and digest) become a :class:`~imgsign.claim.Defect` that sa
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from imgsign.claim import (
     Candidate,
-    Claim,
     Defect,
     Draft,
     Place,
     Referrers,
-    Signer,
-    Subject,
     Unsigned,
-    parse_subject,
-    reserved_annotations,
     resumed_draft,
 )
-from imgsign.dsse import Envelope, pae, parse_pae
-from imgsign.errors import InvalidEnvelope, UsageError
-from imgsign.intoto import COSIGN_SIGN, PAYLOAD_TYPE, SUBJECT_LIMIT, Statement, write_signing_statement
+from imgsign.dsse import Envelope, parse_pae
+from imgsign.enveloped import EnvelopeCandidate, draft_statement, read_statement
+from imgsign.errors import InvalidEnvelope
+from imgsign.intoto import COSIGN_SIGN, PAYLOAD_TYPE
 from imgsign.keys import PublicKey
 from imgsign.oci import EMPTY_CONFIG, OCI_MANIFEST, Artifact, Blob, Descriptor, Manifest
 from imgsign.reference import Digest
-from imgsign.trust import TrustedKey
-from imgsign.wire import Node, dump_json, format_time, load_json, quote
+from imgsign.wire import Node, check_few_values, dump_json, format_time, load_json, quote
 
 MEDIA_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 _OLDER = tuple(f"application/vnd.dev.sigstore.bundle+json;version=0.{n}" for n in (1, 2, 3))
 MEDIA_TYPES = (MEDIA_TYPE, *_OLDER)
 
-BUNDLE_LIMIT = 8 * 1024 * 1024
-"""Bytes of one bundle; a signature takes 2 KiB, an attestation with an SBOM some MiB."""
+BUNDLE_LIMIT = 128 * 1024 * 1024
+"""Bytes of one bundle that are parsed at all; how many are fetched is decided by :mod:`imgsign.gather`."""
 
-_PAYLOAD_LIMIT = BUNDLE_LIMIT * 3 // 4 - 16 * 1024  # bytes of a statement that fits a bundle as base64
+SIGNATURE_LIMIT = 8 * 1024 * 1024
+"""Bytes of one bundle with a signature that is written: what readers fetch without being asked for more."""
+
+VALUES_LIMIT = 50_000  # values in one bundle; one with a certificate chain and 30 log entries has some 3,000
 LAYERS_LIMIT = 16  # bundles in one artifact; cosign writes one
 
 _CONTENT = "dev.sigstore.bundle.content"
@@ -59,37 +57,10 @@ class UnsupportedBundle(InvalidEnvelope):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BundleCandidate:
+class BundleCandidate(EnvelopeCandidate):
     """A bounded, parsed, unverified bundle."""
 
-    place: Place
-    key_hint: str | None
-    envelope: Envelope = field(repr=False)
     format: str = "bundle"
-
-    def untrusted_content(self) -> tuple[str | None, tuple[Subject, ...]]:
-        """See :class:`imgsign.claim.Candidate`."""
-        return _read_statement(self.envelope.payload)
-
-    def verify(self, trusted: TrustedKey) -> Claim:
-        """See :class:`imgsign.claim.Candidate`."""
-        trusted.key.verify(self.envelope.signature, self.envelope.message, hash=trusted.hash)
-        predicate_type, subjects = _read_statement(self.envelope.payload)
-        return Claim(
-            format=self.format,
-            place=self.place,
-            subjects=subjects,
-            signer=Signer(spki=trusted.key.digest),
-            predicate_type=predicate_type,
-        )
-
-
-def _read_statement(payload: bytes) -> tuple[str, tuple[Subject, ...]]:
-    statement = Statement.parse(payload)
-    subjects: list[Subject] = []
-    for subject in statement.subjects:
-        subjects.extend(parse_subject(d, subject.name, subject.annotations) for d in subject.digests)
-    return statement.predicate_type, tuple(subjects)
 
 
 def parse_bundle(raw: bytes, place: Place) -> BundleCandidate:
@@ -98,6 +69,7 @@ def parse_bundle(raw: bytes, place: Place) -> BundleCandidate:
     Raises:
         InvalidEnvelope: if it is malformed; ``UnsupportedBundle`` if it is sound but of another kind.
     """
+    check_few_values(raw, VALUES_LIMIT, error=InvalidEnvelope)
     node = load_json(raw, limit=BUNDLE_LIMIT, error=InvalidEnvelope)
     members = node.fields(("mediaType", "verificationMaterial"), ("dsseEnvelope", "messageSignature"))
     media_type = members["mediaType"].text()
@@ -134,14 +106,15 @@ class _BundleFormat:
 
     name = "bundle"
     label = "sigstore bundle"
+    signs = True
+    attests = True
 
     def places(self, image: Digest) -> tuple[Place, ...]:
         return (Referrers(),)
 
-    def likely(self, listed: Descriptor) -> bool:
-        return (
-            listed.artifact_type in MEDIA_TYPES and listed.annotations.get(_PREDICATE_TYPE, COSIGN_SIGN) == COSIGN_SIGN
-        )
+    def likely(self, listed: Descriptor, wanted: frozenset[str]) -> bool:
+        labelled = listed.annotations.get(_PREDICATE_TYPE)
+        return listed.artifact_type in MEDIA_TYPES and (labelled is None or labelled in wanted)
 
     def wanted(self, artifact: Artifact, at: Place) -> tuple[Descriptor, ...]:
         if not isinstance(at, Referrers):
@@ -173,8 +146,8 @@ class _BundleFormat:
     def _read_layer(self, artifact: Artifact, descriptor: Descriptor, place: Place) -> Candidate | Defect:
         blob = artifact.blob(descriptor.digest)
         if blob is None:
-            why = artifact.why_missing(descriptor.digest)
-            return Defect(place=place, code="blob-missing", reason=why, format=self.name)
+            code, why = artifact.missing_code(descriptor.digest), artifact.why_missing(descriptor.digest)
+            return Defect(place=place, code=code, reason=why, format=self.name)
         try:
             return parse_bundle(blob.raw, place)
         except UnsupportedBundle as e:
@@ -183,29 +156,14 @@ class _BundleFormat:
             return Defect(place=place, code="malformed", reason=f"malformed, {e.message}", format=self.name)
 
     def draft(self, image: Descriptor, draft: Draft, key: PublicKey) -> tuple[Unsigned, ...]:
-        if len(draft.names) > SUBJECT_LIMIT:
-            raise UsageError(f"one bundle holds at most {SUBJECT_LIMIT} names", hint="sign them in several runs")
-        annotations = {**draft.annotations, **reserved_annotations(draft)}
-        payload = write_signing_statement((str(name), image.digest, annotations) for name in draft.names)
-        if len(payload) > _PAYLOAD_LIMIT:
-            raise UsageError(f"what is to be signed is over the limit of {_PAYLOAD_LIMIT} bytes")
-        return (
-            Unsigned(
-                format=self.name,
-                image=image,
-                key=key,
-                scheme=key.scheme.bundle,
-                message=pae(PAYLOAD_TYPE, payload),
-                content=payload,
-                draft=draft,
-            ),
-        )
+        limit = SIGNATURE_LIMIT if draft.predicate_type == COSIGN_SIGN else BUNDLE_LIMIT
+        return (draft_statement(self.name, image, draft, key, limit=limit),)
 
     def resume(self, message: bytes, image: Descriptor, key: PublicKey) -> Unsigned:
         payload = parse_pae(message, PAYLOAD_TYPE)
-        predicate_type, subjects = _read_statement(payload)
-        if predicate_type != COSIGN_SIGN:
-            raise InvalidEnvelope(f"is an attestation of type {quote(predicate_type)}, not a signature")
+        statement, subjects = read_statement(payload)
+        if statement.predicate_type != COSIGN_SIGN:
+            raise InvalidEnvelope(f"is an attestation of type {quote(statement.predicate_type)}, not a signature")
         return Unsigned(
             format=self.name,
             image=image,
@@ -238,7 +196,7 @@ class _BundleFormat:
             "subject": {"mediaType": subject.media_type, "digest": str(subject.digest), "size": subject.size},
             "annotations": {
                 _CONTENT: "dsse-envelope",
-                _PREDICATE_TYPE: COSIGN_SIGN,
+                _PREDICATE_TYPE: unsigned.draft.predicate_type,
                 _CREATED: format_time(unsigned.draft.signed_at),
             },
         }

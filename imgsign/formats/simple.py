@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import cast
 
 from imgsign import __version__
 from imgsign.claim import (
@@ -35,33 +34,27 @@ from imgsign.claim import (
     resumed_draft,
 )
 from imgsign.dsse import SIGNATURE_LIMIT
-from imgsign.errors import InvalidDigest, InvalidEnvelope, InvalidKey, InvalidManifest, Malformed, UsageError
+from imgsign.errors import InvalidDigest, InvalidEnvelope, InvalidKey, Malformed, UsageError
 from imgsign.keys import PublicKey
 from imgsign.oci import (
     DOCKER_MANIFEST,
-    MANIFEST_LIMIT,
-    OCI_CONFIG,
     OCI_MANIFEST,
     Artifact,
     Blob,
     Descriptor,
-    Manifest,
 )
 from imgsign.reference import Digest
+from imgsign.tagged import LAYERS_LIMIT, SIGNATURE_KEY, append_layer
 from imgsign.trust import TrustedKey
 from imgsign.wire import Node, b64decode, b64encode, dump_json, load_json, quote
 
 LAYER_TYPE = "application/vnd.dev.cosign.simplesigning.v1+json"
-SIGNATURE_KEY = "dev.cosignproject.cosign/signature"
 PAYLOAD_KIND = "cosign container image signature"
 
 PAYLOAD_LIMIT = 256 * 1024
 """Bytes of one payload; real ones take 300. containers/image allows 4 MiB."""
 
-LAYERS_LIMIT = 1000  # cosign's own limit of signatures in one manifest
-
 _OWN_OPTIONAL = ("creator", "timestamp")
-_SECOND_0 = "0001-01-01T00:00:00Z"
 _TIMESTAMP_MAX = 253402300799  # 9999-12-31T23:59:59Z, the last second datetime can hold
 
 
@@ -137,11 +130,13 @@ class _SimpleFormat:
 
     name = "simple"
     label = "simple signing"
+    signs = True
+    attests = False
 
     def places(self, image: Digest) -> tuple[Place, ...]:
         return (Tag(f"{image.tag}.sig"),)
 
-    def likely(self, listed: Descriptor) -> bool:
+    def likely(self, listed: Descriptor, wanted: frozenset[str]) -> bool:
         return False  # never listed: its place is a tag
 
     def wanted(self, artifact: Artifact, at: Place) -> tuple[Descriptor, ...]:
@@ -169,7 +164,7 @@ class _SimpleFormat:
             return defect("too-large", f"payload of {descriptor.size} bytes is over the limit of {PAYLOAD_LIMIT}")
         blob = artifact.blob(descriptor.digest)
         if blob is None:
-            return defect("blob-missing", artifact.why_missing(descriptor.digest))
+            return defect(artifact.missing_code(descriptor.digest), artifact.why_missing(descriptor.digest))
         if len(blob.raw) != descriptor.size:
             # Another layer says the true size of the same blob.
             return defect("blob-missing", f"blob has {len(blob.raw)} bytes, its descriptor says {descriptor.size}")
@@ -223,24 +218,7 @@ class _SimpleFormat:
 
     def attach(self, unsigned: Unsigned, signature: bytes, *, previous: Artifact | None) -> Artifact:
         payload = Blob.of(unsigned.content, LAYER_TYPE, annotations={SIGNATURE_KEY: b64encode(signature)})
-        if previous is None:
-            manifest: dict[str, object] = {
-                "schemaVersion": 2,
-                "mediaType": OCI_MANIFEST,
-                "config": {},
-                "layers": [],
-            }
-            media_type, kept = OCI_MANIFEST, tuple[Blob, ...]()
-        else:
-            if any(_same_layer(d, payload.descriptor) for d in previous.manifest.layers):
-                return previous
-            manifest, media_type = _open_previous(previous)
-            kept = tuple(b for b in previous.blobs if b.descriptor.media_type != OCI_CONFIG)
-        layers = cast(list[object], manifest["layers"])  # a list by _open_previous, or the one just written
-        layers.append(payload.descriptor.to_json())
-        config = Blob.of(_write_config([str(d["digest"]) for d in layers if isinstance(d, dict)]), OCI_CONFIG)
-        manifest["config"] = config.descriptor.to_json()
-        return Artifact(manifest=Manifest.parse(dump_json(manifest), media_type), blobs=(*kept, config, payload))
+        return append_layer(previous, payload)
 
 
 def _scheme(key: PublicKey) -> str:
@@ -250,25 +228,6 @@ def _scheme(key: PublicKey) -> str:
             hint="use --format bundle, or a P-256, Ed25519 or RSA key",
         )
     return key.scheme.simple
-
-
-def _same_layer(standing: Descriptor, ours: Descriptor) -> bool:
-    same = standing.annotations.get(SIGNATURE_KEY) == ours.annotations.get(SIGNATURE_KEY)
-    return standing.digest == ours.digest and same
-
-
-def _open_previous(previous: Artifact) -> tuple[dict[str, object], str]:
-    """Return the standing manifest as JSON, everything in it kept, ready for one more layer."""
-    standing = previous.manifest
-    if standing.is_index or any(d.media_type != LAYER_TYPE for d in standing.layers):
-        raise InvalidManifest("the signature tag holds something that is not a list of signatures; nothing was changed")
-    if len(standing.layers) >= LAYERS_LIMIT:
-        raise InvalidManifest(f"the signature tag holds {LAYERS_LIMIT} signatures already", hint="use --format bundle")
-    value = load_json(standing.raw, limit=MANIFEST_LIMIT, error=InvalidManifest).value
-    manifest = cast(dict[str, object], value)  # an object: Manifest.parse has read it
-    if manifest.get("layers") is None:
-        manifest["layers"] = []
-    return manifest, standing.descriptor.media_type
 
 
 def _write_payload(name: str, digest: Digest, draft: Draft) -> bytes:
@@ -286,20 +245,6 @@ def _write_payload(name: str, digest: Digest, draft: Draft) -> bytes:
                 "type": PAYLOAD_KIND,
             },
             "optional": dict(sorted(optional.items())),
-        }
-    )
-
-
-def _write_config(layers: list[str]) -> bytes:
-    """Write the image config that cosign writes, byte for byte: registries check that it is one."""
-    return dump_json(
-        {
-            "architecture": "",
-            "created": _SECOND_0,
-            "history": [{"created": _SECOND_0} for _ in layers],
-            "os": "",
-            "rootfs": {"type": "layers", "diff_ids": layers},
-            "config": {},
         }
     )
 

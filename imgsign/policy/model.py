@@ -3,6 +3,11 @@
 Exactly one rule applies to an image: that of the most specific scope (see
 :func:`imgsign.reference.scopes`); scopes never add up. All requirements of a rule must hold, and none of
 them asks for the absence of anything, so less evidence never allows more.
+
+Where the word ``unsafe`` is needed: for whatever lets content through that nobody vouched for under the
+name it was asked by (``unsafe-accept-unsigned``, ``name = "unsafe-any"``), and for whatever lets one signer
+count as two (``unsafe-shared-key``). A longer age, a lower threshold or a larger limit is a choice and not
+a hole, and needs none.
 """
 
 from __future__ import annotations
@@ -12,6 +17,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from imgsign.intoto import COSIGN_SIGN
+from imgsign.policy.match import Condition, TextMatch
 from imgsign.reference import Repository, scopes
 
 
@@ -24,11 +31,12 @@ class NameRule(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SignedBy:
-    """At least ``threshold`` distinct signers of the anchors signed this image under an acceptable name.
+class Terms:
+    """What signatures and attestations have in common: who, how many, and what one of them alone must meet.
 
-    Each counted signature alone meets every other field: ``remap`` (asked prefix -> signed prefix, at
-    ``/`` boundaries), age, sequence, required annotations. ``formats`` ``None`` means all.
+    ``threshold`` distinct signers of ``anchors``; each counted one meets every other field by one subject
+    of one claim: ``remap`` (asked prefix -> signed prefix, at ``/`` boundaries), age, sequence, required
+    annotations. ``formats`` ``None`` means all.
     """
 
     anchors: tuple[str, ...]
@@ -38,11 +46,32 @@ class SignedBy:
     max_age: timedelta | None = None
     signed_after: datetime | None = None
     min_sequence: int | None = None
-    annotations: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
+    annotations: Mapping[str, TextMatch] = field(default_factory=dict, hash=False)
     formats: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedBy(Terms):
+    """At least ``threshold`` distinct signers of the anchors signed this image under an acceptable name."""
 
     def __str__(self) -> str:
         return f"signed-by {', '.join(self.anchors)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attested(Terms):
+    """At least ``threshold`` distinct signers attested one of these predicate types, and ``where`` holds.
+
+    ``types`` are as the policy says them, ``uris`` what they stand for. Each counted attestation meets all
+    conditions by its own predicate, whatever another one says.
+    """
+
+    types: tuple[str, ...]
+    uris: frozenset[str]
+    where: tuple[Condition, ...] = ()
+
+    def __str__(self) -> str:
+        return f"attested {', '.join(self.types)} by {', '.join(self.anchors)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +90,7 @@ class Reject:
         return "reject"
 
 
-Requirement = SignedBy | UnsafeAcceptUnsigned | Reject
+Requirement = SignedBy | Attested | UnsafeAcceptUnsigned | Reject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,13 +103,28 @@ class Rule:
     @property
     def needs_evidence(self) -> bool:
         """Whether any request for signatures can change the verdict."""
-        kinds = [type(r) for r in self.require]
-        return SignedBy in kinds and Reject not in kinds
+        return bool(self.wanted)
+
+    @property
+    def wanted(self) -> frozenset[str]:
+        """The predicate types that can change the verdict: which evidence is worth its requests.
+
+        That of a signature is :data:`imgsign.intoto.COSIGN_SIGN`; empty where nothing can.
+        """
+        found: set[str] = set()
+        for required in self.require:
+            if isinstance(required, Reject):
+                return frozenset()
+            if isinstance(required, SignedBy):
+                found.add(COSIGN_SIGN)
+            elif isinstance(required, Attested):
+                found |= required.uris
+        return frozenset(found)
 
     @property
     def anchors(self) -> frozenset[str]:
         """All anchor names the rule uses."""
-        return frozenset(a for r in self.require if isinstance(r, SignedBy) for a in r.anchors)
+        return frozenset(a for r in self.require if isinstance(r, Terms) for a in r.anchors)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +143,23 @@ class KeySource:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What judging one image may cost; ``None`` leaves it to whoever judges. Sizes are in bytes.
+
+    ``verifications``: signature verifications, once for pairs that a hint suggests and once for the others.
+    ``referrers``: listed descriptors looked at. ``blob``: one signature. ``attestation``: one attestation,
+    where the rule asks for any. ``total``: all of them from one place. A limit that is passed is never an
+    ALLOW: it is a failed check or a fault.
+    """
+
+    verifications: int | None = None
+    referrers: int | None = None
+    blob: int | None = None
+    attestation: int | None = None
+    total: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """A whole policy. ``anchors`` name their keys' sources; :mod:`imgsign.load` reads them."""
 
@@ -106,6 +167,7 @@ class Policy:
     scopes: Mapping[str, Rule] = field(hash=False)
     anchors: Mapping[str, tuple[KeySource, ...]] = field(default_factory=dict, hash=False)
     shared_keys: frozenset[str] = frozenset()
+    settings: Settings = Settings()
 
     def rule_for(self, repository: Repository | None) -> Rule:
         """Find the one rule for a repository: O(depth) look-ups, no scan. No name: only ``*`` can match."""

@@ -4,12 +4,18 @@ Shape (design §7; exact keys only, a typo is an error with its path):
 
     version = 1
     default = "reject" | "unsafe-accept-unsigned"
+    [settings]        verifications, referrers = number
+                      blob-size, attestation-size, total-size = bytes | "64MiB"
     [anchors.NAME]    keys = [KEY, …]  not-before, not-after = time
     [scopes."SCOPE"]  require = [REQUIREMENT, …]  unsafe-shared-key = true
     KEY               "path" | inline PEM | "env:NAME" | { key = …, not-before, not-after, hash }
-    REQUIREMENT       { signed-by = "NAME" | [NAME, …], threshold, name, remap, max-age, signed-after,
-                        min-sequence, annotations, formats }
+    REQUIREMENT       { signed-by = "NAME" | [NAME, …], TERMS }
+                      | { attested = "TYPE" | [TYPE, …], by = "NAME" | [NAME, …], where = WHERE, TERMS }
                       | { unsafe-accept-unsigned = true } | { reject = true }
+    TERMS             threshold, name, remap, max-age, signed-after, min-sequence,
+                      annotations = { KEY = ANNOTATION, … }, formats
+    TYPE              slsa-provenance, spdx, … (:data:`imgsign.predicates.PREDICATES`) | a URI
+    WHERE, ANNOTATION see :mod:`imgsign.policy.parse_match`
 
 Refused with its reason: a scope with a tag or digest (whoever writes a manifest writes its tag, so a tag
 scope protects nothing), an empty ``require``, an unknown anchor, a threshold no number of keys can meet,
@@ -18,43 +24,43 @@ a missing ``default``.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
-from imgsign.claim import SEQUENCE_MAX
-from imgsign.errors import InvalidReference
 from imgsign.policy.model import (
     KeySource,
-    NameRule,
     Policy,
     Reject,
     Requirement,
     Rule,
-    SignedBy,
+    Settings,
     UnsafeAcceptUnsigned,
 )
-from imgsign.reference import DOCKER_HUB, Repository, is_scope
-from imgsign.wire import Node, parse_duration, quote
+from imgsign.policy.parse_require import parse_requirement
+from imgsign.reference import DOCKER_HUB, is_scope
+from imgsign.wire import Node, quote
 
 POLICY_LIMIT = 8 * 1024 * 1024
 """Bytes of one policy file: 10,000 scopes with 2,000 inline keys take some 2 MiB."""
 
-_SIGNED_BY_KEYS = (
-    "threshold",
-    "name",
-    "remap",
-    "max-age",
-    "signed-after",
-    "min-sequence",
-    "annotations",
-    "formats",
-)
+MIB = 1024 * 1024
+_SETTINGS = {
+    "verifications": (1, 100_000),
+    "referrers": (1, 10_000),
+    "blob-size": (1024, 64 * MIB),
+    "attestation-size": (1024, 128 * MIB),
+    "total-size": (1024, 1024 * MIB),
+}
+"""Each setting with the least and the most that it may be; sizes in bytes."""
+
+_SIZE = re.compile(r"([1-9][0-9]{0,8})(B|KiB|MiB|GiB)")
+_UNITS = {"B": 1, "KiB": 1024, "MiB": MIB, "GiB": 1024 * MIB}
+
 _DEFAULTS: dict[str, Requirement] = {
     "reject": Reject(),
     "unsafe-accept-unsigned": UnsafeAcceptUnsigned(),
 }
-_FORMATS = ("bundle", "simple")
 _HASHES = ("sha256", "sha384", "sha512")
-_THRESHOLD_MAX = 100
 
 
 def parse_policy(node: Node) -> Policy:
@@ -64,33 +70,48 @@ def parse_policy(node: Node) -> Policy:
         InvalidPolicy: with the path of the first thing that is wrong.
     """
     node = Node(node.value, node.path.removeprefix("$"), node.error)
-    top = _named(node, ("version", "default"), ("anchors", "scopes"))
+    top = node.fields(("version", "default"), ("anchors", "scopes", "settings"))
     if top["version"].integer() != 1:
         top["version"].refuse("unknown policy version", hint="this imgsign reads version = 1")
     anchors = (
-        {name: _parse_anchor(name, sub) for name, sub in _entries(top["anchors"]).items()} if "anchors" in top else {}
+        {name: _parse_anchor(name, sub) for name, sub in top["anchors"].entries().items()} if "anchors" in top else {}
     )
     scopes: dict[str, Rule] = {}
     shared: set[str] = set()
-    for scope, sub in _entries(top["scopes"]).items() if "scopes" in top else ():
+    for scope, sub in top["scopes"].entries().items() if "scopes" in top else ():
         _check_scope(scope, sub)
-        scopes[scope] = _parse_rule(scope, sub, anchors)
-        if "unsafe-shared-key" in sub.entries() and sub.entries()["unsafe-shared-key"].boolean():
+        members = sub.fields(("require",), ("unsafe-shared-key",))
+        scopes[scope] = _parse_rule(scope, members["require"], anchors)
+        if "unsafe-shared-key" in members and members["unsafe-shared-key"].boolean():
             shared.add(scope)
-    return Policy(default=_parse_default(top["default"]), scopes=scopes, anchors=anchors, shared_keys=frozenset(shared))
+    return Policy(
+        default=_parse_default(top["default"]),
+        scopes=scopes,
+        anchors=anchors,
+        shared_keys=frozenset(shared),
+        settings=_parse_settings(top["settings"]) if "settings" in top else Settings(),
+    )
 
 
-def _named(node: Node, required: tuple[str, ...], optional: tuple[str, ...]) -> dict[str, Node]:
-    """``Node.fields`` with the paths of a TOML document, without the leading ``$.``."""
-    return {key: _trim(child) for key, child in node.fields(required, optional).items()}
+def _parse_settings(node: Node) -> Settings:
+    found = {key: _bounded(key, sub) for key, sub in node.fields((), _SETTINGS).items()}
+    return Settings(
+        verifications=found.get("verifications"),
+        referrers=found.get("referrers"),
+        blob=found.get("blob-size"),
+        attestation=found.get("attestation-size"),
+        total=found.get("total-size"),
+    )
 
 
-def _entries(node: Node) -> dict[str, Node]:
-    return {key: _trim(child) for key, child in node.entries().items()}
-
-
-def _trim(node: Node) -> Node:
-    return Node(node.value, node.path.removeprefix("."), node.error)
+def _bounded(key: str, node: Node) -> int:
+    low, high = _SETTINGS[key]
+    if not (key.endswith("-size") and isinstance(node.value, str)):
+        return node.integer(low=low, high=high)
+    match = _SIZE.fullmatch(node.text())
+    if match is None:
+        node.refuse(f"not a size: {quote(node.text())}", hint="use B, KiB, MiB or GiB, such as 64MiB")
+    return Node(int(match[1]) * _UNITS[match[2]], node.path, node.error).integer(low=low, high=high)
 
 
 def _parse_default(node: Node) -> Rule:
@@ -103,7 +124,7 @@ def _parse_default(node: Node) -> Rule:
 def _parse_anchor(name: str, node: Node) -> tuple[KeySource, ...]:
     if not name or name != name.strip() or not name.isprintable():
         node.refuse(f"not an anchor name: {quote(name)}")
-    members = _named(node, ("keys",), ("not-before", "not-after"))
+    members = node.fields(("keys",), ("not-before", "not-after"))
     keys = members["keys"].items()
     if not keys:
         members["keys"].refuse("an anchor without keys can never sign")
@@ -114,7 +135,7 @@ def _parse_key(node: Node, anchor: Mapping[str, Node]) -> KeySource:
     """Read one key; its own validity narrows the anchor's, never widens it."""
     members = {"key": node}
     if isinstance(node.value, dict):
-        members = _named(node, ("key",), ("not-before", "not-after", "hash"))
+        members = node.fields(("key",), ("not-before", "not-after", "hash"))
     starts = [m["not-before"].moment() for m in (anchor, members) if "not-before" in m]
     ends = [m["not-after"].moment() for m in (anchor, members) if "not-after" in m]
     chosen = None
@@ -152,96 +173,10 @@ def _check_scope(scope: str, node: Node) -> None:
 
 
 def _parse_rule(scope: str, node: Node, anchors: Mapping[str, tuple[KeySource, ...]]) -> Rule:
-    members = _named(node, ("require",), ("unsafe-shared-key",))
-    listed = members["require"].items()
+    listed = node.items()
     if not listed:
-        members["require"].refuse(
+        node.refuse(
             "empty require would accept nothing or everything",
             hint="write { reject = true } or { unsafe-accept-unsigned = true } if that is meant",
         )
-    return Rule(scope=scope, require=tuple(_parse_requirement(r, anchors) for r in listed))
-
-
-def _parse_requirement(node: Node, anchors: Mapping[str, tuple[KeySource, ...]]) -> Requirement:
-    members = node.entries()
-    for key, value in (("unsafe-accept-unsigned", UnsafeAcceptUnsigned()), ("reject", Reject())):
-        if key in members:
-            only = _named(node, (key,), ())
-            if only[key].boolean() is not True:
-                only[key].refuse("expected true")
-            return value
-    if "signed-by" not in members:
-        # NOTE: `fields` first, so that a misspelt key is named rather than the missing one.
-        kinds = ("signed-by", "unsafe-accept-unsigned", "reject")
-        node.fields((), (*kinds, *_SIGNED_BY_KEYS))
-        node.refuse(f"expected one of {', '.join(map(repr, kinds))}")
-    return _parse_signed_by(_named(node, ("signed-by",), _SIGNED_BY_KEYS), anchors)
-
-
-def _parse_signed_by(m: dict[str, Node], anchors: Mapping[str, tuple[KeySource, ...]]) -> SignedBy:
-    named = _texts(m["signed-by"])
-    for name in named:
-        if name not in anchors:
-            known = ", ".join(map(quote, sorted(anchors))) or "none"
-            m["signed-by"].refuse(f"unknown anchor {quote(name)}", hint=f"anchors of this policy: {known}")
-    if len(set(named)) != len(named):
-        m["signed-by"].refuse("names an anchor twice")
-    threshold = m["threshold"].integer(low=1, high=_THRESHOLD_MAX) if "threshold" in m else 1
-    available = sum(len(anchors[n]) for n in named)
-    if threshold > available:
-        m["threshold"].refuse(f"threshold {threshold} can never be met by {available} keys")
-    return SignedBy(
-        anchors=named,
-        threshold=threshold,
-        name=_choice(m["name"]) if "name" in m else NameRule.EXACT,
-        remap=_parse_remap(m["remap"]) if "remap" in m else {},
-        max_age=parse_duration(m["max-age"].text(), error=m["max-age"].error, path=m["max-age"].path)
-        if "max-age" in m
-        else None,
-        signed_after=m["signed-after"].moment() if "signed-after" in m else None,
-        min_sequence=m["min-sequence"].integer(low=0, high=SEQUENCE_MAX) if "min-sequence" in m else None,
-        annotations={k: _texts(v) for k, v in m["annotations"].entries().items()} if "annotations" in m else {},
-        formats=_parse_formats(m["formats"]) if "formats" in m else None,
-    )
-
-
-def _texts(node: Node) -> tuple[str, ...]:
-    """Read one string or a list of at least one."""
-    if isinstance(node.value, str):
-        return (node.text(),)
-    found = tuple(n.text() for n in node.items())
-    if not found:
-        node.refuse("empty list")
-    return found
-
-
-def _choice(node: Node) -> NameRule:
-    text = node.text()
-    try:
-        return NameRule(text)
-    except ValueError:
-        node.refuse(f"unknown name rule {quote(text)}", hint=f"use one of {', '.join(r.value for r in NameRule)}")
-
-
-def _parse_formats(node: Node) -> tuple[str, ...]:
-    found = _texts(node)
-    for name in found:
-        if name not in _FORMATS:
-            node.refuse(f"unknown format {quote(name)}", hint=f"use one of {', '.join(_FORMATS)}")
-    return found
-
-
-def _parse_remap(node: Node) -> dict[str, str]:
-    """Read asked prefix -> signed prefix; both sides are a registry host, with or without a path."""
-    found = node.text_map()
-    for key, value in found.items():
-        for side in (key, value):
-            host, slash, path = side.partition("/")
-            if host == "index.docker.io" or side.startswith("*."):
-                node.refuse(f"not a repository prefix: {quote(side)}", hint="write it as host or host/path")
-            try:
-                Repository(host, "any/name")
-                Repository("any.host", path if slash else "name")
-            except InvalidReference as e:
-                node.refuse(f"not a repository prefix: {quote(side)} ({e.message})", hint=e.hint)
-    return found
+    return Rule(scope=scope, require=tuple([parse_requirement(r, anchors) for r in listed]))

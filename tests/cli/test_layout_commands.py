@@ -196,7 +196,13 @@ def test_verify_json_names_codes_places_and_keys(run: Run) -> None:
     assert result["verdict"] == "allowed"
     assert result["reference"] == NAME
     assert result["signers"] == [
-        {"anchor": "key", "key": "SHA256:KEY", "format": "bundle", "place": "referrer sha256:HEX"}
+        {
+            "anchor": "key",
+            "key": "SHA256:KEY",
+            "format": "bundle",
+            "place": "referrer sha256:HEX",
+            "predicate_type": "https://sigstore.dev/cosign/sign/v1",
+        }
     ]
     assert [c["code"] for c in result["checks"]] == ["threshold", "signed"]
 

@@ -32,6 +32,7 @@ Run = Callable[..., tuple[int, str, str]]
 
 LINES = {
     "sign": "sign NAME -k KEYS/release-a.key",
+    "attest": "attest NAME --type https://example.com/x --predicate predicate -k KEYS/release-a.key",
     "verify": "verify NAME -k KEYS/release-a.pub",
     "verify many": "verify NAME NAME -k KEYS/release-a.pub",
     "verify json": "verify NAME -k KEYS/release-a.pub -o json",
@@ -41,6 +42,7 @@ LINES = {
     "pull": "pull NAME oci:layout -k KEYS/release-a.pub",
     "tree": "tree NAME",
     "inspect": "inspect NAME",
+    "inspect predicate": "inspect NAME --predicate spdx -k KEYS/release-a.pub",
     "attach": "attach NAME --signature signature --payload payload -k KEYS/release-a.pub",
     "login": "login registry.test -u alice --password-stdin",
     "doctor": "doctor NAME",
@@ -77,6 +79,7 @@ def run(sim: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys:
         f'version = 1\ndefault = "reject"\n[anchors.a]\nkeys = ["{KEYS}/release-a.pub"]\n'
         '[scopes."*"]\nrequire = [{ signed-by = "a" }]\n'
     )
+    Path("predicate").write_bytes(b"{}")
 
     def call(line: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"password\n")))

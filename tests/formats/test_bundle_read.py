@@ -10,6 +10,7 @@ from imgsign.claim import Claim, Defect, Referrers, Signer, Subject, Tag
 from imgsign.errors import InvalidEnvelope, UntrustedSigner
 from imgsign.formats import bundle
 from imgsign.formats.bundle import BUNDLE_LIMIT, FORMAT, LAYERS_LIMIT, BundleCandidate
+from imgsign.intoto import COSIGN_SIGN
 from imgsign.keys import PublicKey
 from imgsign.oci import OCI_MANIFEST, Artifact, Manifest
 from imgsign.reference import Digest
@@ -237,7 +238,13 @@ def test_bundle_is_a_defect(fault: str) -> None:
 
 def test_bundle_over_the_limit_is_a_defect() -> None:
     raw = compact(SOUND) + b" " * (BUNDLE_LIMIT + 1 - len(compact(SOUND)))
-    assert only_defect(raw) == ("malformed", "malformed, 8388609 bytes are more than the limit of 8388608")
+    assert only_defect(raw) == ("malformed", "malformed, 134217729 bytes are more than the limit of 134217728")
+
+
+def test_bundle_of_very_many_values_is_not_parsed() -> None:
+    # As long as an SBOM, and as text no more than that; as Python's lists twenty times as much.
+    raw = b'{"mediaType":[' + b"[]," * 50_000 + b"[]]}"
+    assert only_defect(raw) == ("malformed", "malformed, holds more than 50000 values")
 
 
 def test_only_so_many_bundles_of_one_referrer_are_read() -> None:
@@ -344,4 +351,4 @@ def test_listing_says_what_is_looked_at_first(
     artifact_type: str | None, annotations: dict[str, str], likely: bool
 ) -> None:
     listed = replace(IMAGE.descriptor, artifact_type=artifact_type, annotations=annotations)
-    assert FORMAT.likely(listed) is likely
+    assert FORMAT.likely(listed, frozenset((COSIGN_SIGN,))) is likely

@@ -10,7 +10,7 @@ import pytest
 from imgsign.claim import Draft
 from imgsign.errors import UsageError
 from imgsign.formats import FORMATS
-from imgsign.formats.bundle import BUNDLE_LIMIT
+from imgsign.formats.bundle import SIGNATURE_LIMIT
 from imgsign.formats.simple import PAYLOAD_LIMIT
 from imgsign.intoto import SUBJECT_LIMIT
 from imgsign.keys import PublicKey
@@ -43,7 +43,7 @@ def test_annotation_that_is_no_utf8_is_refused_before_any_request(annotations: d
         sign((NAME,), Unused(), SignOptions(annotations=annotations), locate=nowhere)
 
 
-@pytest.mark.parametrize(("format", "limit"), [("simple", PAYLOAD_LIMIT), ("bundle", BUNDLE_LIMIT)])
+@pytest.mark.parametrize(("format", "limit"), [("simple", PAYLOAD_LIMIT), ("bundle", SIGNATURE_LIMIT)])
 def test_signature_longer_than_its_reader_takes_is_not_drafted(format: str, limit: int) -> None:
     with pytest.raises(UsageError):
         FORMATS[format].draft(IMAGE.descriptor, replace(DRAFT, annotations={"note": "x" * limit}), KEY)

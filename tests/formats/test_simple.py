@@ -15,12 +15,12 @@ from imgsign.errors import InvalidEnvelope, InvalidKey, InvalidManifest, UsageEr
 from imgsign.formats.simple import (
     FORMAT,
     LAYER_TYPE,
-    LAYERS_LIMIT,
     SimpleCandidate,
 )
 from imgsign.keys import PublicKey
 from imgsign.oci import OCI_INDEX, OCI_MANIFEST, Artifact, Descriptor, Manifest
 from imgsign.reference import Digest, Reference
+from imgsign.tagged import LAYERS_LIMIT
 from imgsign.trust import TrustedKey
 from tests.artifacts import (
     compact,

@@ -14,14 +14,13 @@ from imgsign.errors import InvalidEnvelope, UntrustedSigner
 from imgsign.formats.simple import (
     FORMAT,
     LAYER_TYPE,
-    LAYERS_LIMIT,
     PAYLOAD_LIMIT,
-    SIGNATURE_KEY,
     SimpleCandidate,
     parse_payload,
 )
 from imgsign.oci import DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST, Artifact, Manifest
 from imgsign.reference import Digest
+from imgsign.tagged import LAYERS_LIMIT, SIGNATURE_KEY
 from imgsign.trust import TrustedKey
 from tests.artifacts import (
     IMAGE,
@@ -342,4 +341,4 @@ def test_docker_manifest_at_the_tag_is_read() -> None:
 
 
 def test_listing_never_hints_at_it() -> None:
-    assert FORMAT.likely(replace(IMAGE.descriptor, artifact_type=LAYER_TYPE)) is False
+    assert FORMAT.likely(replace(IMAGE.descriptor, artifact_type=LAYER_TYPE), frozenset()) is False

@@ -11,18 +11,34 @@ from pathlib import Path
 import pytest
 
 from imgsign.errors import InvalidPolicy
+from imgsign.policy.match import (
+    After,
+    Any,
+    Compared,
+    Condition,
+    Exists,
+    MaxAge,
+    OneOf,
+    Prefix,
+    Relation,
+    Within,
+)
+from imgsign.policy.match import Path as Path_
 from imgsign.policy.model import (
+    Attested,
     KeySource,
     NameRule,
     Policy,
     Reject,
     Rule,
+    Settings,
     SignedBy,
     UnsafeAcceptUnsigned,
 )
 from imgsign.policy.parse import parse_policy
+from imgsign.policy.parse_match import parse_path
 from imgsign.reference import Reference, Repository, scopes
-from imgsign.wire import load_json, load_toml
+from imgsign.wire import Node, load_json, load_toml
 
 LIMIT = 1_000_000
 ROOT = Path(__file__).resolve().parents[2]
@@ -185,18 +201,285 @@ def test_example_policies_are_good(path: Path) -> None:
     assert found.scopes
 
 
+ATTESTED = """
+    { attested = ["slsa-provenance", "https://example.com/x"], by = "release", threshold = 2, max-age = "1d",
+      name = "repository", formats = ["bundle", "dsse"], annotations = { a = { prefix = "x/" }, b = { exists = true } },
+      where = { "a.b[].c[0]" = "x", 'd\\.e' = [1, 2.5, true], f = { at-least = 1, below = 7.5 },
+        g = { after = 2026-01-01T00:00:00Z, max-age = "7d" },
+        "h[]" = { where = { "i" = { prefix = "j:" }, k = { exists = true } } } } }
+"""
+
+
+def test_attestation_with_every_key() -> None:
+    text = f'{ANCHORED}[scopes."r.example"]\nrequire = [{" ".join(ATTESTED.split())}]\n'
+    (found,) = parse(text).scopes["r.example"].require
+    assert found == Attested(
+        types=("slsa-provenance", "https://example.com/x"),
+        uris=frozenset(("https://slsa.dev/provenance/v1", "https://example.com/x")),
+        anchors=("release",),
+        threshold=2,
+        name=NameRule.REPOSITORY,
+        max_age=timedelta(days=1),
+        annotations={"a": Prefix("x/"), "b": Exists()},
+        formats=("bundle", "dsse"),
+        where=(
+            Condition(Path_("a.b[].c[0]", ("a", "b", Any.ELEMENT, "c", 0)), (OneOf(("x",)),)),
+            Condition(Path_(r"d\.e", ("d.e",)), (OneOf((1, 2.5, True)),)),
+            Condition(Path_("f", ("f",)), (Compared(Relation.AT_LEAST, 1), Compared(Relation.BELOW, 7.5))),
+            Condition(Path_("g", ("g",)), (After(datetime(2026, 1, 1, tzinfo=UTC)), MaxAge(timedelta(days=7)))),
+            Condition(
+                Path_("h[]", ("h", Any.ELEMENT)),
+                (
+                    Within(
+                        (
+                            Condition(Path_("i", ("i",)), (Prefix("j:"),)),
+                            Condition(Path_("k", ("k",)), (Exists(),)),
+                        )
+                    ),
+                ),
+            ),
+        ),
+    )
+    assert str(found) == "attested slsa-provenance, https://example.com/x by release"
+
+
+@pytest.mark.parametrize(
+    ("alias", "uri"),
+    [
+        ("slsa-provenance", "https://slsa.dev/provenance/v1"),
+        ("slsa-provenance-0.2", "https://slsa.dev/provenance/v0.2"),
+        ("spdx", "https://spdx.dev/Document"),
+        ("cyclonedx", "https://cyclonedx.org/bom"),
+        ("vuln", "https://cosign.sigstore.dev/attestation/vuln/v1"),
+        ("openvex", "https://openvex.dev/ns"),
+        ("https://slsa.dev/provenance/v1", "https://slsa.dev/provenance/v1"),
+        ("urn:example:x", "urn:example:x"),
+    ],
+)
+def test_predicate_type_is_an_alias_or_a_uri(alias: str, uri: str) -> None:
+    (found,) = parse(requirement(f'{{ attested = "{alias}", by = "release" }}')).scopes["r.example"].require
+    assert isinstance(found, Attested)
+    assert found.uris == {uri}
+
+
+def test_settings_are_limits() -> None:
+    text = 'verifications = 10\nreferrers = 20\nblob-size = "1MiB"\nattestation-size = "64MiB"\ntotal-size = 134217728'
+    assert parse(f"{HEAD}[settings]\n{text}\n").settings == Settings(
+        verifications=10, referrers=20, blob=1048576, attestation=67108864, total=134217728
+    )
+    assert parse(HEAD).settings == Settings()
+
+
+@pytest.mark.parametrize(
+    ("path", "steps"),
+    [
+        ("a", ("a",)),
+        ("a.b", ("a", "b")),
+        ("a[]", ("a", Any.ELEMENT)),
+        ("a[][0].b", ("a", Any.ELEMENT, 0, "b")),
+        (r"a\.b", ("a.b",)),
+        (r"a\[\]\\", ("a[]\\",)),
+        ("@context", ("@context",)),
+        ("a b.ü", ("a b", "ü")),
+        ("", None),
+        (".a", None),
+        ("a.", None),
+        ("a..b", None),
+        ("[]", None),
+        ("a[", None),
+        ("a]", None),
+        ("a[-1]", None),
+        ("a[01]", None),
+        ("a[*]", None),
+        ("a[]b", None),
+        ("a\\", None),
+        (r"a\b", None),
+    ],
+)
+def test_path_is_split_into_steps(path: str, steps: tuple[object, ...] | None) -> None:
+    node = Node(None, "where", InvalidPolicy)
+    if steps is None:
+        with pytest.raises(InvalidPolicy, match=r"^not a path: "):
+            parse_path(path, node)
+    else:
+        assert parse_path(path, node).steps == steps
+
+
 # One fault a document; (document, message, hint).
 
 _DURATION = "use s, m, h, d, w or y"
 _SHAPES = "write it as registry.example.com/team/repo, registry.example.com, *.example.com or *"
 _NO_HOST = "it has no registry host; Docker Hub images are docker.io/library/… or docker.io/USER/…"
 _TAGS = "name the repository: whoever can write a manifest can write its tag; use signed names instead"
-_KINDS = "expected one of 'signed-by', 'unsafe-accept-unsigned', 'reject'"
+_KINDS = "expected one of 'signed-by', 'attested', 'unsafe-accept-unsigned', 'reject'"
 _AT = "scopes.'r.example'.require[0]"
 _DIGEST = "sha256:" + "a" * 64
 _UTC = "write it with Z, such as 2027-06-30T00:00:00Z"
 
+_PROVENANCE = 'attested = "slsa-provenance"'
+
+
+def attested(more: str) -> str:
+    return requirement(f'{{ {_PROVENANCE}, by = "release", {more} }}')
+
+
+def where(conditions: str) -> str:
+    return attested(f"where = {{ {conditions} }}")
+
+
 BAD: list[tuple[str, str, str, str | None]] = [
+    # Attestations.
+    ("attested-by-nobody", requirement(f"{{ {_PROVENANCE} }}"), f"missing key 'by' at {_AT}", None),
+    (
+        "attested-by-unknown",
+        requirement(f'{{ {_PROVENANCE}, by = "ci" }}'),
+        f"unknown anchor 'ci' at {_AT}.by",
+        "anchors of this policy: 'release'",
+    ),
+    (
+        "attested-typo",
+        requirement('{ attested = "slsa-provenanse", by = "release" }'),
+        f"unknown predicate type 'slsa-provenanse' at {_AT}.attested",
+        "did you mean 'slsa-provenance'?",
+    ),
+    (
+        "attested-by-cosigns-name",
+        requirement('{ attested = "slsaprovenance1", by = "release" }'),
+        f"unknown predicate type 'slsaprovenance1' at {_AT}.attested",
+        "it is slsa-provenance here",
+    ),
+    (
+        "attested-signature",
+        requirement('{ attested = "https://sigstore.dev/cosign/sign/v1", by = "release" }'),
+        f"'https://sigstore.dev/cosign/sign/v1' is the type of signatures at {_AT}.attested",
+        "ask for a signature with signed-by",
+    ),
+    (
+        "attested-twice",
+        requirement('{ attested = ["spdx", "https://spdx.dev/Document"], by = "release" }'),
+        f"names a predicate type twice at {_AT}.attested",
+        None,
+    ),
+    ("attested-nothing", requirement('{ attested = [], by = "release" }'), f"empty list at {_AT}.attested", None),
+    (
+        "attested-simple",
+        attested('formats = ["simple"]'),
+        f"unknown format 'simple' at {_AT}.formats",
+        "use one of bundle, dsse",
+    ),
+    (
+        "attested-threshold",
+        attested("threshold = 3"),
+        f"threshold 3 can never be met by 2 keys at {_AT}.threshold",
+        None,
+    ),
+    ("signed-where", signed_by('where = { a = "b" }'), f"unknown key 'where' at {_AT}", None),
+    (
+        "signed-dsse",
+        signed_by('formats = "dsse"'),
+        f"unknown format 'dsse' at {_AT}.formats",
+        "use one of bundle, simple",
+    ),
+    ("where-empty", where(""), f"empty where would accept anything at {_AT}.where", "leave it out if that is meant"),
+    (
+        "where-path",
+        where('"a..b" = 1'),
+        f"not a path: 'a..b' at {_AT}.where.'a..b'",
+        r"write it as a.b, a[].b or a[0]; a dot in a name is \.",
+    ),
+    (
+        "where-match-empty",
+        where("a = {}"),
+        f"empty match would accept anything at {_AT}.where.a",
+        "write { exists = true } if that is meant",
+    ),
+    ("where-list-empty", where("a = []"), f"empty list at {_AT}.where.a", None),
+    ("where-one-of-empty", where("a = { one-of = [] }"), f"empty list at {_AT}.where.a.one-of", None),
+    ("where-one-of-text", where('a = { one-of = "x" }'), f"expected list, got string at {_AT}.where.a.one-of", None),
+    ("where-typo", where("a = { exist = true }"), f"unknown key 'exist' at {_AT}.where.a", "did you mean 'exists'?"),
+    ("where-regex", where('a = { matches = ".*" }'), f"unknown key 'matches' at {_AT}.where.a", None),
+    (
+        "where-absence",
+        where("a = { exists = false }"),
+        f"expected true at {_AT}.where.a.exists",
+        "a policy cannot ask for absence: whoever removes things would meet it",
+    ),
+    (
+        "where-prefix-open",
+        where('a = { prefix = "https://github.com/acme" }'),
+        f"prefix 'https://github.com/acme' accepts longer names too at {_AT}.where.a.prefix",
+        "end it where the name ends, such as 'https://github.com/acme/'",
+    ),
+    (
+        "where-prefix-empty",
+        where('a = { prefix = "" }'),
+        f"prefix '' accepts longer names too at {_AT}.where.a.prefix",
+        "end it where the name ends, such as '/'",
+    ),
+    ("where-bound-text", where('a = { below = "7" }'), f"expected a number at {_AT}.where.a.below", None),
+    ("where-bound-true", where("a = { below = true }"), f"expected a number at {_AT}.where.a.below", None),
+    ("where-nan", where("a = nan"), f"expected a number, a text or a boolean at {_AT}.where.a", None),
+    (
+        "where-infinity",
+        where("a = { below = inf }"),
+        f"expected a number, a text or a boolean at {_AT}.where.a.below",
+        None,
+    ),
+    (
+        "where-time-local",
+        where("a = { after = 2026-01-01T00:00:00 }"),
+        f"time without an offset at {_AT}.where.a.after",
+        _UTC,
+    ),
+    (
+        "where-age",
+        where('a = { max-age = "soon" }'),
+        f"not a duration like '90d': 'soon' at {_AT}.where.a.max-age",
+        _DURATION,
+    ),
+    (
+        "where-deep",
+        where("a = { where = { a = { where = { a = { where = { a = { where = { a = 1 } } } } } } } }"),
+        f"where in where, deeper than 4 at {_AT}.where.a.where.a.where.a.where.a.where",
+        None,
+    ),
+    (
+        "annotation-prefix-open",
+        signed_by('annotations = { a = { prefix = "x" } }'),
+        f"prefix 'x' accepts longer names too at {_AT}.annotations.a.prefix",
+        "end it where the name ends, such as 'x/'",
+    ),
+    (
+        "annotation-two-tests",
+        signed_by('annotations = { a = { prefix = "x/", exists = true } }'),
+        f"expected one of 'prefix' and 'exists' at {_AT}.annotations.a",
+        None,
+    ),
+    # Settings.
+    (
+        "settings-typo",
+        f"{HEAD}[settings]\nreferers = 1",
+        "unknown key 'referers' at settings",
+        "did you mean 'referrers'?",
+    ),
+    (
+        "settings-none",
+        f"{HEAD}[settings]\nverifications = 0",
+        "integer 0 is out of range at settings.verifications",
+        None,
+    ),
+    (
+        "settings-unit",
+        f'{HEAD}[settings]\nblob-size = "8 MB"',
+        "not a size: '8 MB' at settings.blob-size",
+        "use B, KiB, MiB or GiB, such as 64MiB",
+    ),
+    (
+        "settings-large",
+        f'{HEAD}[settings]\nattestation-size = "1GiB"',
+        "integer 1073741824 is out of range at settings.attestation-size",
+        None,
+    ),
     # The document.
     ("missing-version", 'default = "reject"', "missing key 'version'", None),
     ("missing-default", "version = 1", "missing key 'default'", None),

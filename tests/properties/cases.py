@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from typing import TypeVar
 
@@ -19,13 +19,16 @@ from imgsign.claim import Candidate
 from imgsign.decision import Decision, Evidence, Fault, Verdict
 from imgsign.evaluate import Verifications, evaluate
 from imgsign.oci import Image
+from imgsign.policy.match import Exists, Prefix, TextMatch
 from imgsign.policy.model import (
+    Attested,
     NameRule,
     Policy,
     Reject,
     Requirement,
     Rule,
     SignedBy,
+    Terms,
     UnsafeAcceptUnsigned,
 )
 from imgsign.trust import Keys, TrustedKey, TrustStore
@@ -44,12 +47,14 @@ from tests.properties.forge import (
     defect,
 )
 from tests.properties.oracle import Anchors, Entry
+from tests.properties.predicates import OTHER_TYPE, TYPES, WHERES
 
 T = TypeVar("T")
 
 HOUR, DAY = 3600, 86400
 
 FORMATS = ("bundle", "simple")
+ATTESTING = ("bundle", "dsse")
 
 PLACES: dict[tuple[str, str], tuple[str, ...]] = {
     ("r.example.com:5000", "team/app"): (
@@ -162,8 +167,13 @@ def _features(required: Requirement) -> set[str]:
     match required:
         case UnsafeAcceptUnsigned() | Reject():
             return {str(required)}
-        case SignedBy():
+        case SignedBy() | Attested():
+            word = "signed-by" if isinstance(required, SignedBy) else "attested"
+            matches = list(required.annotations.values())
             optional = {
+                "where": isinstance(required, Attested) and bool(required.where),
+                "annotation prefix": any(isinstance(a, Prefix) for a in matches),
+                "annotation exists": any(isinstance(a, Exists) for a in matches),
                 "threshold": required.threshold > 1,
                 "remap": bool(required.remap),
                 "max-age": required.max_age is not None,
@@ -173,7 +183,7 @@ def _features(required: Requirement) -> set[str]:
                 "formats": required.formats is not None,
                 "anchors": len(required.anchors) > 1,
             }
-            return {"signed-by", f"name:{required.name.value}", *(k for k, used in optional.items() if used)}
+            return {word, f"name:{required.name.value}", *(k for k, used in optional.items() if used)}
 
 
 def _material(case: Case) -> set[str]:
@@ -189,7 +199,7 @@ def _material(case: Case) -> set[str]:
         "stranger": any(s.key in STRANGERS for s in case.sigs),
         "tampered": any(s.spoiled in ("signature", "payload") for s in case.sigs),
         "bad claim": any(s.spoiled in ("critical", "statement") for s in case.sigs),
-        "attestation": any(s.spoiled == "predicate" for s in case.sigs),
+        "attestation": any(s.attests is not None or s.spoiled == "predicate" for s in case.sigs),
         "defect": case.defects > 0,
         "fault": bool(case.faults),
     }
@@ -198,6 +208,14 @@ def _material(case: Case) -> set[str]:
 
 EVERY_KIND = {
     "signed-by": 0.30,
+    "attested": 0.15,
+    "attested allowed": 0.05,
+    "where": 0.07,
+    "where allowed": 0.03,
+    "annotation prefix": 0.03,
+    "annotation exists": 0.03,
+    "evidence:dsse": 0.05,
+    "counted:dsse": 0.04,
     "unsafe-accept-unsigned": 0.05,
     "reject": 0.05,
     "name:exact": 0.05,
@@ -270,9 +288,10 @@ def anchor_sets(draw: st.DrawFn) -> dict[str, tuple[Entry, ...]]:
 
 
 @st.composite
-def requirements(draw: st.DrawFn, anchors: Anchors) -> SignedBy:
+def requirements(draw: st.DrawFn, anchors: Anchors) -> SignedBy | Attested:
+    attested = _chance(draw, 30)
     names = draw(st.permutations(sorted(anchors)))[: 2 if _chance(draw, 25) else 1]
-    return SignedBy(
+    signed = SignedBy(
         anchors=tuple(names),
         threshold=_pick(draw, [1, 1, 1, 2, 2, 3]),
         name=_pick(draw, [NameRule.EXACT, NameRule.EXACT, NameRule.REPOSITORY, NameRule.UNSAFE_ANY]),
@@ -280,11 +299,26 @@ def requirements(draw: st.DrawFn, anchors: Anchors) -> SignedBy:
         max_age=timedelta(seconds=_pick(draw, [HOUR, DAY, 90 * DAY])) if _chance(draw, 25) else None,
         signed_after=at(_pick(draw, [-HOUR, -DAY, -30 * DAY])) if _chance(draw, 30) else None,
         min_sequence=_pick(draw, [0, 1, 41]) if _chance(draw, 30) else None,
-        annotations=_pick(draw, [{"channel": ("stable", "lts")}, {"channel": ("stable",), "team": ("a",)}])
-        if _chance(draw, 20)
-        else {},
-        formats=(_pick(draw, FORMATS),) if _chance(draw, 20) else None,
+        annotations=_pick(draw, ANNOTATED) if _chance(draw, 25) else {},
+        formats=(_pick(draw, ATTESTING if attested else FORMATS),) if _chance(draw, 20) else None,
     )
+    if not attested:
+        return signed
+    types = _pick(draw, [TYPES[:1], TYPES[1:], TYPES])
+    where = _pick(draw, WHERES) if _chance(draw, 65) else None
+    terms = {f.name: getattr(signed, f.name) for f in fields(Terms)}
+    return Attested(types=types, uris=frozenset(types), where=() if where is None else where.conditions, **terms)
+
+
+ANNOTATED: list[dict[str, TextMatch]] = [
+    {"channel": ("stable", "lts")},
+    {"channel": ("stable",), "team": ("a",)},
+    {"channel": Prefix("st/"), "team": Exists()},
+    {"team": Exists()},
+]
+"""What requirements ask of annotations; SAYS has what to sign for each."""
+
+SAYS: dict[type, tuple[str, ...]] = {Prefix: ("st/", "st/x"), Exists: ("a", "")}
 
 
 @st.composite
@@ -317,13 +351,19 @@ def policies(draw: st.DrawFn, anchors: Anchors, asked: Name | None) -> Policy:
 
 
 @st.composite
-def fitting(draw: st.DrawFn, required: SignedBy, asked: Name | None, key: int) -> Sig:
+def fitting(draw: st.DrawFn, required: SignedBy | Attested, asked: Name | None, key: int) -> Sig:
     """A signature by ``key`` that meets the requirement (where its own conditions do not exclude it)."""
-    format = _pick(draw, required.formats or FORMATS)
+    attests = isinstance(required, Attested)
+    format = _pick(draw, required.formats or (ATTESTING if attests else FORMATS))
     abouts: tuple[About, ...] = (draw(_fitting_subject(required, asked)),)
     if format == "bundle" and _chance(draw, 20):
         abouts = _insert(draw, abouts, draw(subjects(asked)))
-    return Sig(key, format, abouts, hint=draw(st.integers(0, 5)) if _chance(draw, 10) else None)
+    sig = Sig(key, format, abouts, hint=draw(st.integers(0, 5)) if _chance(draw, 10) else None)
+    if not isinstance(required, Attested):
+        return sig
+    known = next((w for w in WHERES if w.conditions == required.where), None)
+    content = '{"x": 1}' if known is None else _pick(draw, known.good)
+    return replace(sig, attests=_pick(draw, sorted(required.uris)), content=content)
 
 
 def _insert(draw: st.DrawFn, abouts: tuple[About, ...], more: About) -> tuple[About, ...]:
@@ -331,25 +371,28 @@ def _insert(draw: st.DrawFn, abouts: tuple[About, ...], more: About) -> tuple[Ab
 
 
 @st.composite
-def _fitting_subject(draw: st.DrawFn, required: SignedBy, asked: Name | None) -> About:
+def _fitting_subject(draw: st.DrawFn, required: Terms, asked: Name | None) -> About:
     moments = [offset for offset in (300, 1, 0, -1, -59, -3599, -86399, -29 * DAY) if _timely(required, offset)]
     may_be_undated = required.max_age is None and required.signed_after is None
     least = required.min_sequence
     return About(
         name=_fitting_name(draw, required, asked),
-        annotations=tuple((k, _pick(draw, values)) for k, values in required.annotations.items()),
+        annotations=tuple(
+            (k, _pick(draw, wanted if isinstance(wanted, tuple) else SAYS[type(wanted)]))
+            for k, wanted in required.annotations.items()
+        ),
         signed=None if may_be_undated and _chance(draw, 15) else _pick(draw, moments or [0]),
         expires=_pick(draw, [1, 60, HOUR, DAY]) if _chance(draw, 25) else None,
         sequence=_pick(draw, [least, least + 1]) if least is not None else _pick(draw, [None, 7]),
     )
 
 
-def _timely(required: SignedBy, offset: int) -> bool:
+def _timely(required: Terms, offset: int) -> bool:
     young = required.max_age is None or timedelta(seconds=-offset) < required.max_age
     return young and (required.signed_after is None or at(offset) > required.signed_after)
 
 
-def _fitting_name(draw: st.DrawFn, required: SignedBy, asked: Name | None) -> Name | None:
+def _fitting_name(draw: st.DrawFn, required: Terms, asked: Name | None) -> Name | None:
     if asked is None or (required.name is NameRule.UNSAFE_ANY and _chance(draw, 50)):
         return None
     registry, path = asked.registry, asked.path
@@ -382,10 +425,14 @@ def subjects(draw: st.DrawFn, asked: Name | None) -> About:
 @st.composite
 def any_signatures(draw: st.DrawFn, asked: Name | None) -> Sig:
     """Noise: strangers, attestations, tampered and meaningless signatures, and good ones by chance."""
-    format = _pick(draw, FORMATS)
+    format = _pick(draw, (*FORMATS, "dsse"))
     abouts = [draw(subjects(asked)) for _ in range(2 if format == "bundle" and _chance(draw, 25) else 1)]
     key = _pick(draw, STRANGERS) if _chance(draw, 30) else draw(st.integers(0, 5))
-    return Sig(key, format, tuple(abouts), _spoiled(draw, format) if _chance(draw, 50) else None)
+    sig = Sig(key, format, tuple(abouts), _spoiled(draw, format) if _chance(draw, 50) else None)
+    if format == "dsse" or (format == "bundle" and _chance(draw, 25)):
+        known = _pick(draw, WHERES)
+        return replace(sig, attests=_pick(draw, (*TYPES, OTHER_TYPE)), content=_pick(draw, known.good + known.bad))
+    return sig
 
 
 def _spoiled(draw: st.DrawFn, format: str) -> str:
@@ -393,7 +440,7 @@ def _spoiled(draw: st.DrawFn, format: str) -> str:
     return _pick(draw, [*kinds, "predicate", "predicate", "predicate"] if format == "bundle" else kinds)
 
 
-Flaw = Callable[[About, SignedBy], About]
+Flaw = Callable[[About, Terms], About]
 
 SUBJECT_FLAWS: dict[str, Flaw] = {
     "digest": lambda a, _: replace(a, image=1),
@@ -440,9 +487,12 @@ PREFERRED = frozenset(
 
 
 @st.composite
-def flawed(draw: st.DrawFn, sig: Sig, required: SignedBy, anchors: Anchors, asked: Name | None) -> Sig:
+def flawed(draw: st.DrawFn, sig: Sig, required: SignedBy | Attested, anchors: Anchors, asked: Name | None) -> Sig:
     """A fitting signature with one thing wrong that matters here, or with two half-right subjects."""
     ways = ["subject", "subject", "subject", "stranger", "spoiled"]
+    known = [w for w in WHERES if isinstance(required, Attested) and w.conditions == required.where]
+    ways += ["content"] * 4 if known else []
+    ways += ["kind", "kind"] if isinstance(required, Attested) else []
     ways += ["mixed", "mixed", "predicate"] if sig.format == "bundle" else []
     ways += ["format", "format"] if required.formats is not None else []
     match _pick(draw, ways):
@@ -457,26 +507,38 @@ def flawed(draw: st.DrawFn, sig: Sig, required: SignedBy, anchors: Anchors, aske
             return replace(one, abouts=one.abouts + _pick(draw, wrong).abouts) if way == "mixed" else one
         case "stranger":
             return replace(sig, key=_pick(draw, STRANGERS))
+        case "content":
+            return replace(sig, content=_pick(draw, known[0].bad))
+        case "kind":
+            return replace(sig, attests=OTHER_TYPE)
         case "format":
-            return replace(sig, format="simple" if sig.format == "bundle" else "bundle", abouts=sig.abouts[:1])
+            return _in_format(sig, next(f for f in _formats_of(sig) if f != sig.format))
         case "predicate":
             return replace(sig, spoiled="predicate")
         case _:
             return replace(sig, spoiled=_spoiled(draw, sig.format))
 
 
+def _formats_of(sig: Sig) -> tuple[str, ...]:
+    return FORMATS if sig.attests is None else ATTESTING
+
+
+def _in_format(sig: Sig, format: str) -> Sig:
+    return replace(sig, format=format, abouts=sig.abouts[:1])
+
+
 @st.composite
 def signatures(draw: st.DrawFn, policy: Policy, anchors: Anchors, asked: Name | None) -> tuple[Sig, ...]:
     found: list[Sig] = []
     for required in oracle.rule_for(policy, asked).require:
-        if not isinstance(required, SignedBy) or _chance(draw, 5):
+        if not isinstance(required, SignedBy | Attested) or _chance(draw, 5):
             continue
         keys = sorted({e.key for name in required.anchors for e in anchors[name]})
         for key in draw(st.permutations(keys))[: required.threshold + (1 if _chance(draw, 20) else 0)]:
             sig = draw(fitting(required, asked, key))
             found.append(draw(flawed(sig, required, anchors, asked)) if _chance(draw, 28) else sig)
             if _chance(draw, 10) and found[-1].spoiled != "predicate":
-                found.append(replace(found[-1], format=_pick(draw, FORMATS), abouts=found[-1].abouts[:1]))  # once more
+                found.append(_in_format(found[-1], _pick(draw, _formats_of(found[-1]))))  # once more
     found.extend(draw(any_signatures(asked)) for _ in range(draw(st.integers(0, 3))))
     return tuple(draw(st.permutations(found)))
 

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from imgsign.claim import Candidate, Defect, Draft, Format, Place, Referrers, Tag, Unsigned
 from imgsign.dsse import pae
-from imgsign.formats import bundle, simple
+from imgsign.formats import bundle, dsse, simple
 from imgsign.intoto import COSIGN_SIGN, PAYLOAD_TYPE
 from imgsign.keys import PublicKey
 from imgsign.oci import OCI_MANIFEST, Artifact, Manifest
@@ -110,6 +110,7 @@ class Sig:
     ``signature`` or ``payload`` (a byte changed after signing), ``critical`` (a reserved key of a later
     version), ``predicate`` (an attestation, not a signature; bundles only), ``statement`` (signed bytes that
     are not a statement or payload at all). ``hint`` is the key whose hint a bundle shows, ``None``: its own.
+    With ``attests`` it is an attestation of that predicate type, and ``content`` its predicate as JSON.
     """
 
     key: int
@@ -117,6 +118,8 @@ class Sig:
     abouts: tuple[About, ...]
     spoiled: str | None = None
     hint: int | None = None
+    attests: str | None = None
+    content: str = "{}"
 
 
 def sign(key: int, message: bytes) -> bytes:
@@ -149,13 +152,14 @@ def attach(unsigned: Unsigned, signature: bytes, *, hint: int | None = None) -> 
 def read(artifact: Artifact, format: str) -> Candidate:
     """Read the one candidate of an artifact at its format's place for the judged image."""
     image = IMAGES[0].digest
-    place: Place = Referrers() if format == "bundle" else Tag(f"{image.tag}.sig")
+    place: Place = Referrers() if format == "bundle" else Tag(f"{image.tag}.{TAGS[format]}")
     (found,) = _FORMATS[format].read(artifact, place, image)
     assert not isinstance(found, Defect), found
     return found
 
 
-_FORMATS: dict[str, Format] = {"bundle": bundle.FORMAT, "simple": simple.FORMAT}
+TAGS = {"simple": "sig", "dsse": "att"}
+_FORMATS: dict[str, Format] = {"bundle": bundle.FORMAT, "simple": simple.FORMAT, "dsse": dsse.FORMAT}
 
 
 def _unsigned(sig: Sig) -> Unsigned:
@@ -170,10 +174,12 @@ def _unsigned(sig: Sig) -> Unsigned:
             signed_at=at(first.signed),
             expires_at=None if first.expires is None else at(first.expires),
             sequence=first.sequence,
+            predicate_type=sig.attests or COSIGN_SIGN,
+            predicate=sig.content.encode(),
         )
         (unsigned,) = _FORMATS[sig.format].draft(IMAGES[first.image].descriptor, draft, KEYS[sig.key])
         return unsigned
-    return unsigned_bytes(sig.key, sig.format, _statement(sig) if sig.format == "bundle" else _payload(sig))
+    return unsigned_bytes(sig.key, sig.format, _payload(sig) if sig.format == "simple" else _statement(sig))
 
 
 _BYTES = ("signature", "payload")
@@ -186,7 +192,7 @@ def unsigned_bytes(key: int, format: str, content: bytes) -> Unsigned:
         image=IMAGES[0].descriptor,
         key=KEYS[key],
         scheme="any",
-        message=pae(PAYLOAD_TYPE, content) if format == "bundle" else content,
+        message=content if format == "simple" else pae(PAYLOAD_TYPE, content),
         content=content,
         draft=Draft(names=(), signed_at=NOW),
     )
@@ -215,8 +221,9 @@ def _statement(sig: Sig) -> bytes:
         if found := _reserved(about, sig.spoiled):
             subject["annotations"] = found
         subjects.append(subject)
-    kind = ATTESTATION if sig.spoiled == "predicate" else COSIGN_SIGN
-    return _json({"_type": "https://in-toto.io/Statement/v1", "subject": subjects, "predicateType": kind})
+    kind = ATTESTATION if sig.spoiled == "predicate" else sig.attests or COSIGN_SIGN
+    value = {"_type": "https://in-toto.io/Statement/v0.1", "subject": subjects, "predicateType": kind}
+    return _json(value)[:-1] + b', "predicate": ' + sig.content.encode() + b"}"
 
 
 def _payload(sig: Sig) -> bytes:

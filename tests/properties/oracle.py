@@ -2,20 +2,34 @@
 
 It never sees a byte of a signature, only the description the signature was made from, with times as
 seconds relative to ``forge.NOW``. Names are compared in parts that were never joined, scopes are found by
-looking at all of them, and a threshold by trying every combination of signatures, subjects and keys.
+looking at all of them, and a threshold by trying every combination of signatures, subjects and keys. A
+predicate is spread out into all its values, and each condition looks through all of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import combinations, product
 
-from imgsign.policy.model import NameRule, Policy, Reject, Rule, SignedBy, UnsafeAcceptUnsigned
+from imgsign.policy import match as m
+from imgsign.policy.model import (
+    Attested,
+    NameRule,
+    Policy,
+    Reject,
+    Requirement,
+    Rule,
+    SignedBy,
+    Terms,
+    UnsafeAcceptUnsigned,
+)
 from tests.properties.forge import About, Name, Sig, at
 
 SKEW = 300  # seconds a signer's clock may run ahead
+FUTURE = "2026-11-23T12:05:01Z"  # the only time in any generated predicate that is later than that
 
 
 @dataclass(frozen=True)
@@ -45,9 +59,7 @@ def allows(policy: Policy, anchors: Anchors, asked: Name | None, sigs: Iterable[
     return all(_holds(r, anchors, asked, sigs, now) for r in rule_for(policy, asked).require)
 
 
-def _holds(
-    required: SignedBy | UnsafeAcceptUnsigned | Reject, anchors: Anchors, asked: Name | None, sigs: list[Sig], now: int
-) -> bool:
+def _holds(required: Requirement, anchors: Anchors, asked: Name | None, sigs: list[Sig], now: int) -> bool:
     if isinstance(required, UnsafeAcceptUnsigned):
         return True
     if isinstance(required, Reject):
@@ -57,7 +69,7 @@ def _holds(
 
 
 def good_votes(
-    required: SignedBy, anchors: Anchors, asked: Name | None, sigs: Iterable[Sig], *, now: int = 0
+    required: Terms, anchors: Anchors, asked: Name | None, sigs: Iterable[Sig], *, now: int = 0
 ) -> list[Vote]:
     """All ways in which one subject of one signature alone satisfies the requirement by one key."""
     entries = [entry for name in required.anchors for entry in anchors[name]]
@@ -65,7 +77,7 @@ def good_votes(
     return [vote for vote in votes if all(_conditions(vote, required, asked, now))]
 
 
-def _conditions(vote: Vote, required: SignedBy, asked: Name | None, now: int) -> list[bool]:
+def _conditions(vote: Vote, required: Terms, asked: Name | None, now: int) -> list[bool]:
     sig, about, entry = vote.sig, vote.about, vote.entry
     signed = about.signed
     dated = signed is not None
@@ -73,6 +85,7 @@ def _conditions(vote: Vote, required: SignedBy, asked: Name | None, now: int) ->
     notes = dict(about.annotations)
     return [
         sig.spoiled is None,
+        _kind_fits(sig, required, now),
         sig.key == entry.key,
         about.image == 0,
         required.formats is None or sig.format in required.formats,
@@ -85,11 +98,83 @@ def _conditions(vote: Vote, required: SignedBy, asked: Name | None, now: int) ->
         signed is None or required.max_age is None or timedelta(seconds=now - signed) < required.max_age,
         signed is None or required.signed_after is None or at(signed) > required.signed_after,
         required.min_sequence is None or (about.sequence is not None and about.sequence >= required.min_sequence),
-        all(key in notes and notes[key] in values for key, values in required.annotations.items()),
+        all(key in notes and _note_fits(notes[key], wanted) for key, wanted in required.annotations.items()),
     ]
 
 
-def _name_fits(required: SignedBy, about: About, asked: Name | None) -> bool:
+def _note_fits(note: str, wanted: m.TextMatch) -> bool:
+    if isinstance(wanted, tuple):
+        return any(note == value for value in wanted)
+    return isinstance(wanted, m.Exists) or note[: len(wanted.text)] == wanted.text
+
+
+def _kind_fits(sig: Sig, required: Terms, now: int) -> bool:
+    if isinstance(required, SignedBy):
+        return sig.attests is None and sig.format in ("bundle", "simple")
+    if not isinstance(required, Attested) or sig.attests is None or sig.format == "simple":
+        return False
+    return sig.attests in required.uris and where_fits(required.where, json.loads(sig.content), now)
+
+
+def where_fits(where: Iterable[m.Condition], predicate: object, now: int = 0) -> bool:
+    """Whether every condition finds a value that passes all its tests."""
+    everything = list(_spread(predicate, ()))
+    return all(
+        any(_on(c.path.steps, path) and all(_passes(t, value, now) for t in c.tests) for path, value in everything)
+        for c in where
+    )
+
+
+def _spread(value: object, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], object]]:
+    if value is not None:
+        yield path, value
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _spread(inner, (*path, key))
+    if isinstance(value, list):
+        for number, inner in enumerate(value):
+            yield from _spread(inner, (*path, number))
+
+
+def _on(steps: Sequence[m.Step], path: tuple[str | int, ...]) -> bool:
+    if len(steps) != len(path):
+        return False
+    return all(isinstance(p, int) if s is m.Any.ELEMENT else s == p for s, p in zip(steps, path, strict=True))
+
+
+def _passes(test: m.Test, value: object, now: int) -> bool:
+    number = value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+    if isinstance(test, m.Exists):
+        return True
+    if isinstance(test, m.OneOf):
+        return any(json.dumps(v) == json.dumps(value) or (number is not None and _same(v, number)) for v in test.values)
+    if isinstance(test, m.Prefix):
+        return isinstance(value, str) and value[: len(test.text)] == test.text
+    if isinstance(test, m.Compared):
+        if number is None:
+            return False
+        low, high = (number, test.bound) if test.relation.value in ("below", "at-most") else (test.bound, number)
+        return low < high or (test.relation.value.startswith("at-") and low == high)
+    if isinstance(test, m.Within):
+        return isinstance(value, dict) and where_fits(test.conditions, value, now)
+    try:
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        return False
+    if moment is None or moment.tzinfo is None:
+        return False
+    if isinstance(test, m.After):
+        return moment > test.moment
+    if isinstance(test, m.Before):
+        return moment < test.moment
+    return at(now) - test.span < moment <= at(now + SKEW)
+
+
+def _same(wanted: object, number: float) -> bool:
+    return isinstance(wanted, (int, float)) and not isinstance(wanted, bool) and wanted == number
+
+
+def _name_fits(required: Terms, about: About, asked: Name | None) -> bool:
     if required.name == NameRule.UNSAFE_ANY:
         return True
     name = about.name
@@ -132,4 +217,5 @@ def _fits(scope: str, asked: Name | None) -> tuple[int, int] | None:
 def late_starters(anchors: Anchors, sigs: Iterable[Sig], *, now: int = 0) -> bool:
     """Whether anything could begin to count only after ``now``."""
     future = any(a.signed is not None and a.signed - now > SKEW for s in sigs for a in s.abouts)
+    future = future or any(FUTURE in s.content for s in sigs)
     return future or any(e.not_before is not None and e.not_before > now for es in anchors.values() for e in es)

@@ -1,6 +1,7 @@
-"""Named mutants of ``evaluate.py``: each is one attack let through, and each is caught by a scenario written by hand.
+"""Named mutants of the judgement: each is one attack let through, and each is caught by a scenario written by hand.
 
-A mutant is the source with one piece of text replaced, which must stand there exactly once. The scenarios
+The judgement is ``evaluate.py`` and the pages it stands on. A mutant is their source with one piece of text
+replaced, which must stand there exactly once in all of them. The scenarios
 are few and fixed, their expected results worked out on paper: they say what ``evaluate`` is for.
 """
 
@@ -17,7 +18,10 @@ import pytest
 
 from imgsign import evaluate as original
 from imgsign.decision import Decision, Fault, Verdict
-from imgsign.policy.model import Policy, Reject, Requirement, Rule, SignedBy, UnsafeAcceptUnsigned
+from imgsign.policy.match import Any as Each
+from imgsign.policy.match import Compared, Condition, MaxAge, OneOf, Prefix, Relation, Step, Test, Within
+from imgsign.policy.match import Path as Where
+from imgsign.policy.model import Attested, NameRule, Policy, Reject, Requirement, Rule, SignedBy, UnsafeAcceptUnsigned
 from tests.properties.cases import Case
 from tests.properties.forge import NOW, About, Name, Sig, at
 from tests.properties.oracle import Entry
@@ -43,7 +47,7 @@ class Scenario:
         return self.name
 
 
-def by(required: SignedBy, *sigs: Sig, **more: object) -> Case:
+def by(required: SignedBy | Attested, *sigs: Sig, **more: object) -> Case:
     """A case of one requirement in the scope of the image's host."""
     return case((required,), *sigs, **more)
 
@@ -69,7 +73,84 @@ HUB = SignedBy(anchors=("release",), remap={"mirror.example/hub": "docker.io/tea
 MIRRORED = Name("mirror.example", "hub/app", "1")
 NEIGHBOUR = Name("mirror.example", "hub-evil/app", "1")
 
+SLSA, VULN = "https://slsa.dev/provenance/v1", "https://cosign.sigstore.dev/attestation/vuln/v1"
+
+
+def at_path(*steps: Step, tests: tuple[Test, ...]) -> Condition:
+    return Condition(Where("path", steps), tests)
+
+
+def attested(*where: Condition, threshold: int = 1) -> Attested:
+    return Attested(
+        anchors=("release",), types=("slsa-provenance",), uris=frozenset((SLSA,)), where=where, threshold=threshold
+    )
+
+
+def says(content: str, about: About = RIGHT, *, key: int = A, kind: str = SLSA, format: str = "bundle") -> Sig:
+    return Sig(key, format, (about,), attests=kind, content=content)
+
+
+BUILDER = attested(at_path("builder", "id", tests=(Prefix("https://ci.example/"),)))
+NEW_SCAN = attested(at_path("at", tests=(MaxAge(timedelta(hours=1)),)))
+TYPED = attested(at_path("n", tests=(OneOf((1,)),)))
+LOW = attested(at_path("n", tests=(Compared(Relation.BELOW, 7),)))
+PAIR = attested(at_path("l", "x", tests=(OneOf((1,)),)), at_path("l", "y", tests=(OneOf((2,)),)))
+ELEMENT = attested(
+    at_path(
+        "l",
+        Each.ELEMENT,
+        tests=(Within((at_path("x", tests=(OneOf((1,)),)), at_path("y", tests=(OneOf((2,)),)))),),
+    )
+)
+
 SCENARIOS = [
+    # Attestations that count, and until when.
+    Scenario(name="attestation of a trusted key", case=by(attested(), says("{}")), allowed=True),
+    Scenario(name="attestation under the tag", case=by(attested(), says("{}", format="dsse")), allowed=True),
+    Scenario(
+        name="the good one of two attestations",
+        case=by(BUILDER, says('{"builder": {"id": "x"}}'), says('{"builder": {"id": "https://ci.example/1"}}')),
+        allowed=True,
+    ),
+    Scenario(
+        name="until the scan is too old",
+        case=by(NEW_SCAN, says('{"at": "2026-11-23T11:00:30Z"}', replace(RIGHT, expires=600))),
+        allowed=True,
+        until=30,
+    ),
+    # Attestations that do not.
+    Scenario(name="signature for an attestation", case=by(attested(), bundle(RIGHT)), allowed=False),
+    Scenario(name="attestation of another type", case=by(attested(), says("{}", kind=VULN)), allowed=False),
+    Scenario(
+        name="signature kept as an attestation",
+        case=by(replace(ONE, name=NameRule.UNSAFE_ANY), Sig(A, "dsse", (replace(RIGHT, name=None),))),
+        allowed=False,
+    ),
+    Scenario(
+        name="attestation by another builder",
+        case=by(BUILDER, says('{"builder": {"id": "https://ci.evil/"}}')),
+        allowed=False,
+    ),
+    Scenario(
+        name="attestation that says nothing of it",
+        case=by(BUILDER, says('{"a": {"id": "https://ci.example/"}}')),
+        allowed=False,
+    ),
+    Scenario(
+        name="builder of another image",
+        case=by(BUILDER, says('{"builder": {"id": "https://ci.example/1"}}', replace(RIGHT, image=1)), says("{}")),
+        allowed=False,
+    ),
+    Scenario(name="one attester twice for two", case=by(attested(threshold=2), says("{}"), says("[]")), allowed=False),
+    Scenario(name="old scan", case=by(NEW_SCAN, says('{"at": "2026-11-23T11:00:00Z"}')), allowed=False),
+    Scenario(name="scan of tomorrow", case=by(NEW_SCAN, says('{"at": "2026-11-24T11:00:00Z"}')), allowed=False),
+    Scenario(name="true is not one", case=by(TYPED, says('{"n": true}')), allowed=False),
+    Scenario(name="exactly the bound", case=by(LOW, says('{"n": 7}')), allowed=False),
+    Scenario(name="two halves of an element", case=by(ELEMENT, says('{"l": [{"x": 1}, {"y": 2}]}')), allowed=False),
+    Scenario(
+        name="element of a list that nobody searched", case=by(PAIR, says('{"l": [{"x": 1, "y": 2}]}')), allowed=False
+    ),
+    Scenario(name="one of two conditions", case=by(PAIR, says('{"l": {"x": 1, "y": 3}}')), allowed=False),
     # What has to be allowed.
     Scenario(name="bundle of a trusted key", case=by(ONE, bundle(RIGHT)), allowed=True),
     Scenario(name="simple signature of a trusted key", case=by(ONE, simple(RIGHT)), allowed=True),
@@ -255,6 +336,99 @@ class Mutant:
 
 MUTANTS = [
     Mutant(
+        name="signature from anywhere",
+        old='if is_signature and claim.format == "dsse":',
+        new="if False:",
+        caught_by="signature kept as an attestation",
+    ),
+    Mutant(
+        name="attestation of any type",
+        old="if kind not in required.uris:",
+        new="if False:",
+        caught_by="attestation of another type",
+    ),
+    Mutant(
+        name="kind is not looked at",
+        old="problem: Problem | None = kind_problem(claim, required)",
+        new="problem: Problem | None = None",
+        caught_by="attestation of another type",
+    ),
+    Mutant(
+        name="where is ignored",
+        old="if not isinstance(required, Attested) or not required.where:",
+        new="if True:",
+        caught_by="attestation by another builder",
+    ),
+    Mutant(
+        name="what is missing holds",
+        old="    if not seen:\n        return Fails(",
+        new="    if not seen:\n        return Holds(None)\n        return Fails(",
+        caught_by="attestation that says nothing of it",
+    ),
+    Mutant(
+        name="first condition is enough",
+        old="        if isinstance(found, Fails):\n            return found\n",
+        new="        return found\n",
+        caught_by="one of two conditions",
+    ),
+    Mutant(
+        name="prefix anywhere",
+        old="value.startswith(test.text)",
+        new="('builder' in value or value.startswith('https://ci.'))",
+        caught_by="attestation by another builder",
+    ),
+    Mutant(
+        name="age of a scan is ignored",
+        old="now - moment >= test.span or ",
+        new="",
+        caught_by="old scan",
+    ),
+    Mutant(
+        name="scan of the future",
+        old=" or moment > now + skew",
+        new="",
+        caught_by="scan of tomorrow",
+    ),
+    Mutant(
+        name="age of a scan has no end",
+        old="return Holds(moment + test.span)",
+        new="return Holds(None)",
+        caught_by="until the scan is too old",
+    ),
+    Mutant(
+        name="end of the predicate is forgotten",
+        old="ends = [e for e in (counted.until, found.until) if e is not None]",
+        new="ends = [e for e in (counted.until,) if e is not None]",
+        caught_by="until the scan is too old",
+    ),
+    Mutant(
+        name="true is one",
+        old="    if isinstance(value, bool) or isinstance(wanted, bool):\n        return value is wanted\n",
+        new="",
+        caught_by="true is not one",
+    ),
+    Mutant(
+        name="below is at most",
+        old="return value < test.bound",
+        new="return value <= test.bound",
+        caught_by="exactly the bound",
+    ),
+    Mutant(
+        name="element is met by several",
+        old="return found if isinstance(found, Holds) else None",
+        new="return Holds(None)",
+        caught_by="two halves of an element",
+    ),
+    Mutant(
+        name="lists are searched unasked",
+        old="        if isinstance(value, dict) and step in value:\n",
+        new="        if isinstance(value, list):\n"
+        "            for element in value:\n"
+        "                yield from values_at(steps, element)\n"
+        "        if isinstance(value, dict) and step in value:\n",
+        caught_by="element of a list that nobody searched",
+    ),
+    Mutant(
         name="digest is not compared",
         old="if subject.digest != image.digest:",
         new="if False:",
@@ -292,9 +466,8 @@ MUTANTS = [
     ),
     Mutant(
         name="name of any subject serves all",
-        old="    for subject in claim.subjects:\n",
-        new="    from dataclasses import replace\n"
-        "    for subject in [replace(s, name=n.name) for s in claim.subjects for n in claim.subjects]:\n",
+        old="for subject in claim.subjects:\n",
+        new="for subject in [replace(s, name=n.name) for s in claim.subjects for n in claim.subjects]:\n",
         caught_by="name of one subject, digest of another",
     ),
     Mutant(
@@ -359,7 +532,7 @@ MUTANTS = [
     ),
     Mutant(
         name="annotations are ignored",
-        old="if value not in accepted:",
+        old="if value is None or not text_matches(value, wanted):",
         new="if False:",
         caught_by="other channel",
     ),
@@ -377,13 +550,13 @@ MUTANTS = [
     ),
     Mutant(
         name="predicate type is ignored",
-        old="claim.predicate_type != COSIGN_SIGN",
-        new="False",
+        old="if not is_signature:",
+        new="if False:",
         caught_by="attestation",
     ),
     Mutant(
         name="formats are ignored",
-        old="candidate.format in required.formats",
+        old="candidate.format in self.required.formats",
         new="True",
         caught_by="signature in a format that is not wanted",
     ),
@@ -444,18 +617,24 @@ MUTANTS = [
 ]
 
 
+PAGES = ("where", "conditions", "verifications", "evaluate")
+"""The pages of the judgement, each after those it imports."""
+
+
 def mutated(mutant: Mutant, directory: Path, monkeypatch: pytest.MonkeyPatch) -> Evaluate:
-    """Load evaluate.py with the mutant's text in it."""
-    source = Path(original.__file__).read_text("utf-8")
-    assert source.count(mutant.old) == 1, f"{mutant.old!r} stands {source.count(mutant.old)} times in evaluate.py"
-    path = directory / "mutant.py"
-    path.write_text(source.replace(mutant.old, mutant.new), "utf-8")
-    spec = spec_from_file_location("evaluate_mutant", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, spec.name, module)  # dataclasses looks its module up
-    spec.loader.exec_module(module)
+    """Load fresh copies of all pages, one with the mutant's text in it."""
+    sources = {page: Path(original.__file__).with_name(f"{page}.py").read_text("utf-8") for page in PAGES}
+    count = sum(source.count(mutant.old) for source in sources.values())
+    assert count == 1, f"{mutant.old!r} stands {count} times in {', '.join(PAGES)}"
+    for page, source in sources.items():
+        path = directory / f"{page}.py"
+        path.write_text(source.replace(mutant.old, mutant.new), "utf-8")
+        spec = spec_from_file_location(f"imgsign.{page}", path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, spec.name, module)  # where the later pages find it
+        spec.loader.exec_module(module)
     evaluate: Evaluate = module.evaluate
     return evaluate
 

@@ -13,6 +13,7 @@ import pytest
 from imgsign.decision import Decision, Verdict
 from imgsign.keys import PublicKey
 from imgsign.policy.model import NameRule
+from imgsign.predicates import PREDICATES
 from imgsign.reference import Reference
 from imgsign.resolve import Target
 from imgsign.stores.layout import LayoutStore
@@ -80,3 +81,61 @@ def test_cosign_3_signatures_do_not_verify_with_another_key(kind: str) -> None:
     decision = _judge(HERE / "cosign3" / kind, "127.0.0.1:5731/app:1.0", NameRule.UNSAFE_ANY, other)
     assert decision.verdict is Verdict.DENY
     assert _codes(decision) == {"bundle": "untrusted-signer", "simple": "untrusted-signer"}
+
+
+ATTESTED = ["slsa-provenance", "vuln", "openvex"]
+
+
+def _judge_attested(directory: Path, name: str, alias: str, rule: NameRule, key: Path | None = None) -> Decision:
+    public = PublicKey.from_pem((key or directory / "key.pub").read_bytes())
+    policy, trust = key_policy([public], rule, attested=PREDICATES[alias].uri)
+    store = LayoutStore(directory / "layout")
+    target = Target(name=Reference.parse(name), store=store, what="1.0", place=str(store))
+    return judge_all(target, policy, trust, now=NOW)
+
+
+def _by_format(decision: Decision) -> list[tuple[str, str]]:
+    """Format and code of each attestation's check."""
+    found = [(c.about.rpartition("(")[2].rstrip(")"), c.code) for c in decision.checks if c.about != c.group]
+    return sorted(found)
+
+
+@pytest.mark.parametrize("alias", ATTESTED)
+def test_attestations_that_cosign_accepted_are_allowed_under_their_exact_name(alias: str) -> None:
+    decision = _judge_attested(HERE / "attest-accepted", "127.0.0.1:5977/attest/accepted:1.0", alias, NameRule.EXACT)
+    assert decision.verdict is Verdict.ALLOW
+    other = [("bundle", "other-predicate")] * 2
+    assert _by_format(decision) == [
+        ("bundle", "attested"),
+        *other,
+        ("dsse", "attested"),
+        *[("dsse", c) for _, c in other],
+    ]
+
+
+@pytest.mark.parametrize("alias", ATTESTED)
+def test_attestations_of_cosign_are_allowed_for_their_repository(alias: str) -> None:
+    decision = _judge_attested(HERE / "attest-cosign3", "127.0.0.1:5977/attest/cosign3:1.0", alias, NameRule.REPOSITORY)
+    assert decision.verdict is Verdict.ALLOW
+    assert [f for f, code in _by_format(decision) if code == "attested"] == ["bundle", "dsse"]
+
+
+def test_attestations_of_cosign_are_denied_under_exact_for_want_of_a_tag() -> None:
+    decision = _judge_attested(HERE / "attest-cosign3", "127.0.0.1:5977/attest/cosign3:1.0", "vuln", NameRule.EXACT)
+    assert decision.verdict is Verdict.DENY
+    assert {code for _, code in _by_format(decision)} == {"name-without-tag", "other-predicate"}
+
+
+@pytest.mark.parametrize("directory", ["attest-cosign3", "attest-accepted"])
+def test_attestations_are_no_signatures_and_no_other_type(directory: str) -> None:
+    name = f"127.0.0.1:5977/{directory.replace('-', '/')}:1.0"
+    assert set(_codes(_judge(HERE / directory, name, NameRule.UNSAFE_ANY)).values()) == {"not-a-signature"}
+    decision = _judge_attested(HERE / directory, name, "spdx", NameRule.UNSAFE_ANY)
+    assert {code for _, code in _by_format(decision)} == {"other-predicate"}
+
+
+def test_attestations_of_cosign_do_not_verify_with_another_key() -> None:
+    other = HERE / "attest-accepted" / "key.pub"
+    name = "127.0.0.1:5977/attest/cosign3:1.0"
+    decision = _judge_attested(HERE / "attest-cosign3", name, "vuln", NameRule.REPOSITORY, other)
+    assert {code for _, code in _by_format(decision)} == {"untrusted-signer"}

@@ -21,6 +21,7 @@ from imgsign.keys import PublicKey
 from imgsign.oci import OCI_MANIFEST, Artifact, Manifest
 from imgsign.policy.model import NameRule
 from imgsign.reference import Digest
+from imgsign.tagged import SIGNATURE_KEY
 from tests.artifacts import (
     NOW,
     ed25519,
@@ -276,7 +277,7 @@ def test_attaching_the_same_signatures_writes_cosigns_config_byte_for_byte(
             content=read(f"{TESTIMAGE}/blobs/sha256_{layer.digest.hex}.json"),
             draft=Draft(names=(), signed_at=NOW),
         )
-        signature = base64.b64decode(layer.annotations[simple.SIGNATURE_KEY])
+        signature = base64.b64decode(layer.annotations[SIGNATURE_KEY])
         made = simple.FORMAT.attach(unsigned, signature, previous=made)
     assert made is not None
     assert made.manifest.config is not None
