@@ -47,24 +47,29 @@ CONTAINER_LISTS: Mapping[str, str] = {
 VOLUME = "volume"
 """Role of an image volume."""
 
-POD_SPEC_KEYS = frozenset(
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+POD_SPEC_KEYS = _words(
     "activeDeadlineSeconds affinity automountServiceAccountToken containers dnsConfig dnsPolicy enableServiceLinks "
     "ephemeralContainers evictionResponders hostAliases hostIPC hostNetwork hostPID hostUsers "
     "hostname hostnameOverride imagePullSecrets initContainers nodeName nodeSelector os overhead preemptionPolicy "
     "priority priorityClassName readinessGates resourceClaims resources restartPolicy runtimeClassName "
     "schedulerName schedulingGates schedulingGroup securityContext serviceAccount serviceAccountName "
     "setHostnameAsFQDN shareProcessNamespace subdomain terminationGracePeriodSeconds tolerations "
-    "topologySpreadConstraints volumes".split()
+    "topologySpreadConstraints volumes"
 )
-CONTAINER_KEYS = frozenset(
+CONTAINER_KEYS = _words(
     "args command env envFrom image imagePullPolicy lifecycle livenessProbe name ports readinessProbe resizePolicy "
     "resources restartPolicy restartPolicyRules securityContext startupProbe stdin stdinOnce targetContainerName "
-    "terminationMessagePath terminationMessagePolicy tty volumeDevices volumeMounts workingDir".split()
+    "terminationMessagePath terminationMessagePolicy tty volumeDevices volumeMounts workingDir"
 )
-VOLUME_KEYS = frozenset(
+VOLUME_KEYS = _words(
     "awsElasticBlockStore azureDisk azureFile cephfs cinder configMap csi downwardAPI emptyDir ephemeral fc "
     "flexVolume flocker gcePersistentDisk gitRepo glusterfs hostPath image iscsi name nfs persistentVolumeClaim "
-    "photonPersistentDisk portworxVolume projected quobyte rbd scaleIO secret storageos vsphereVolume".split()
+    "photonPersistentDisk portworxVolume projected quobyte rbd scaleIO secret storageos vsphereVolume"
 )
 _VOLUME_IMAGE_KEYS = frozenset(("reference", "pullPolicy"))
 # Known keys are one comparison of sets; only an object with others is looked at key by key.
