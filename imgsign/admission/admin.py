@@ -87,13 +87,13 @@ class _Server(http.server.ThreadingHTTPServer):
 
     def process_request(self, request: socket.socket | tuple[bytes, socket.socket], client_address: object) -> None:
         self._room.acquire()
-        super().process_request(request, client_address)  # type: ignore[arg-type]  # passed on as it came
+        super().process_request(request, client_address)
 
     def process_request_thread(
         self, request: socket.socket | tuple[bytes, socket.socket], client_address: object
     ) -> None:
         try:
-            super().process_request_thread(request, client_address)  # type: ignore[arg-type]  # passed on as it came
+            super().process_request_thread(request, client_address)
         finally:
             self._room.release()
 
@@ -125,7 +125,7 @@ class _Request(http.server.BaseHTTPRequestHandler):
         else:
             self._text(HTTPStatus.NOT_FOUND, "not found")
 
-    do_HEAD = do_GET
+    do_HEAD = do_GET  # noqa: N815  # http.server's names
 
     def _page(self, path: str, decisions: Callable[[], bytes]) -> None:
         if not _is_loopback(str(self.client_address[0])) or not _is_loopback(_host(self.headers.get("Host", ""))):

@@ -1,17 +1,16 @@
-"""One image -> one ruling: remembered, under way already, or gathered and judged within limits.
+"""Wanted images -> judgements: remembered, under way already, or gathered and judged within limits.
 
-Order (numbered in the code): the scope first, before any request and any look at the cache; then what is
-remembered; then, for a tag, one resolve, whose digest is the one that is judged and pinned; then the gathering,
-once for all who wait for the same image under the same policy.
+What is wanted was sorted out before (:mod:`imgsign.admission.plan`, scope first). Here, in this order: what is
+remembered; for a tag one resolve, whose digest is the one that is judged and pinned; then the gathering, once
+for all who wait for the same image under the same policy.
 
-- A ruling is remembered under (policy, trust, digest, reference with its tag); see :mod:`imgsign.admission.cache`.
+- A judgement is remembered under (policy, trust, digest, reference with its tag); see :mod:`imgsign.admission.cache`.
 - Work at a registry needs a slot (:mod:`imgsign.admission.limits`) and runs in a thread; waiting for it takes
   none, so a hundred reviews that hang on a dead registry cost the others nothing.
 - A gathering runs under a deadline of its own, never shorter than the server's default: who asks with
-  ``?timeout=1s`` does not spoil it for the others, and its ruling is there when the API server asks again.
-- A host that no scope names is never asked: under the policy's default nothing is resolved, not even to pin it.
+  ``?timeout=1s`` does not spoil it for the others, and its judgement is there when the API server asks again.
 
-:meth:`Judge.peek` answers at once or not at all; :meth:`Judge.rule` waits on the running loop.
+:meth:`Judge.peek` answers at once or not at all; :meth:`Judge.judge` waits on the running loop.
 """
 
 from __future__ import annotations
@@ -20,37 +19,45 @@ import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from imgsign.admission.cache import ENTRIES, Bounded, Flights, VerdictKey, life
-from imgsign.admission.limits import WAIT, Busy, Limits
+from imgsign.admission.judgement import Judgement, Ruling
+from imgsign.admission.limits import WAIT, Busy, Limits, Ticket
 from imgsign.admission.metrics import Metrics
 from imgsign.admission.places import ImagePlaces
-from imgsign.admission.ruling import Ruling, accepted_unsigned, ruling_of, undecided
+from imgsign.admission.plan import Wanted
 from imgsign.admission.snapshot import NamedPolicy
-from imgsign.decision import Decision, Evidence
+from imgsign.decision import Decision
 from imgsign.errors import ImgsignError, Unavailable
-from imgsign.evaluate import evaluate
-from imgsign.oci import Image, Manifest
-from imgsign.policy.model import Reject
+from imgsign.oci import Manifest
 from imgsign.reference import Digest, Reference
 from imgsign.resolve import Target
+from imgsign.stores import Store
 from imgsign.workflow import verify_manifest
 
 T = TypeVar("T")
 
 
+class DeadlinePassed(Unavailable):
+    """The review's time was over before the registry was done."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """One image of one review. ``pin``: its digest is wanted even where no signature is."""
+    """One wanted image with the policy of its review, and whose pull secrets it may be read with."""
 
-    reference: Reference
+    wanted: Wanted
     policy: NamedPolicy
-    pin: bool = False
     namespace: str = ""
     secrets: tuple[str, ...] = ()
+
+    @property
+    def reference(self) -> Reference:
+        """The image's name as the container runtime completes it."""
+        return self.wanted.reference
 
     @property
     def identity(self) -> tuple[str, ...]:
@@ -69,7 +76,7 @@ class Times:
 
 
 class Judge:
-    """Rules on images; one for a process. :meth:`peek` and :meth:`rule` belong to the loop's thread."""
+    """Judges images; one for a process. :meth:`peek` and :meth:`judge` belong to the loop's thread."""
 
     def __init__(
         self,
@@ -86,92 +93,73 @@ class Judge:
         """Remember nothing yet; work at registries runs in ``pool``."""
         self._places = places
         self._pool = pool
-        self._limits = limits
+        self.limits = limits
         self._metrics = metrics
         self._times = times
         self._clock = clock
         self._now = now
-        self._verdicts: Bounded[VerdictKey, Ruling] = Bounded(entries, clock)
+        self._verdicts: Bounded[VerdictKey, Judgement] = Bounded(entries, clock)
         self._tags: Bounded[tuple[object, ...], Digest] = Bounded(entries, clock)
-        self._flights: Flights[tuple[object, ...], Any] = Flights()  # Any: rulings and manifests
+        self._flights: Flights[tuple[object, ...], Any] = Flights()  # Any: judgements and manifests
 
     @property
     def entries(self) -> int:
-        """Rulings remembered."""
+        """Judgements remembered."""
         return len(self._verdicts)
 
-    @property
-    def limits(self) -> Limits:
-        """The slots and breakers."""
-        return self._limits
-
-    def peek(self, asked: Asked) -> Ruling | None:
-        """Rule without waiting for anything; ``None`` if that takes a request."""
-        # (1) The scope.
-        policy = asked.policy.policy
-        rule = policy.rule_for(asked.reference.repository)
-        if any(isinstance(r, Reject) for r in rule.require):
-            image = Image(name=asked.reference, manifest=None)
-            return ruling_of(evaluate(policy, asked.policy.trust, image, Evidence(), now=self._now()))
-        named = rule.scope is not None
-        if not rule.needs_evidence and (asked.reference.digest is not None or not asked.pin or not named):
-            return accepted_unsigned(asked.reference, rule)
-        # (2) What is remembered.
+    def peek(self, asked: Asked) -> Judgement | None:
+        """Judge without waiting for anything; ``None`` if that takes a request."""
         digest = asked.reference.digest or self._tag(asked)
         if digest is None:
             return None
-        if not rule.needs_evidence:
-            return accepted_unsigned(asked.reference.at(digest), rule)
         return self._remembered(asked, digest)
 
-    async def rule(self, asked: Asked, deadline: float) -> Ruling:
-        """Rule on an image :meth:`peek` knew nothing of, by a time of the clock; what fails is an inconclusive denial."""
+    async def judge(self, asked: Asked, deadline: float) -> Judgement:
+        """Judge an image :meth:`peek` knew nothing of, by a time of the clock; what fails on the way is undecided."""
         try:
-            return await self._rule(asked, deadline)
+            return await self._judge(asked, deadline)
+        except Busy as e:
+            return Judgement.undecided(asked.reference, "busy", e.message, e.hint)
+        except DeadlinePassed as e:
+            return Judgement.undecided(asked.reference, "deadline", e.message, e.hint)
         except ImgsignError as e:
-            return undecided(asked.reference, e)
+            return Judgement.failed(asked.reference, e)
 
-    async def _rule(self, asked: Asked, deadline: float) -> Ruling:
+    async def _judge(self, asked: Asked, deadline: float) -> Judgement:
         reference, manifest = asked.reference, None
         if reference.digest is None:
-            # (3) One resolve; within the window of seconds one for all.
             manifest = await self._resolve(asked, deadline)
             reference = reference.at(manifest.digest)
-            rule = asked.policy.policy.rule_for(reference.repository)
-            if not rule.needs_evidence:
-                return accepted_unsigned(reference, rule)
             if (found := self._remembered(asked, manifest.digest)) is not None:
                 return found
-        elif not asked.policy.policy.rule_for(reference.repository).needs_evidence:
-            return accepted_unsigned(reference, asked.policy.policy.rule_for(reference.repository))
-        # (4) One gathering for all who wait for this image.
-        key = (_key(asked, reference.digest), asked.identity)
-        work = self._gathering(asked, reference, manifest)
-        ruling: Ruling = await self._work(reference.repository.registry, key, work, deadline)
-        return ruling
+        digest = reference.digest
+        if digest is None:
+            raise RuntimeError("a resolved reference has a digest")
+        work = self._gathering(asked, reference, digest, manifest)
+        key = (_key(asked, digest), asked.wanted.need, asked.identity)
+        return await self._work(reference.repository.registry, key, work, deadline)
 
     async def _resolve(self, asked: Asked, deadline: float) -> Manifest:
+        """Ask what a tag is now; within the window of seconds once for all."""
         reference = asked.reference
-        key: tuple[object, ...] = ("tag", reference, asked.identity)
-        if not self._times.tag:
-            key = (*key, object())  # of its own: another review's resolve began before this one
-        until = self._until(deadline)
+        tag_key: tuple[object, ...] = ("tag", reference, asked.identity)
+        # Without a window another review's resolve is too old: it began before this review.
+        key = tag_key if self._times.tag else (*tag_key, object())
+        until = max(deadline, self._clock() + self._times.gather)
 
         def work() -> Manifest:
             manifest = self._store(asked, until).fetch(reference.tag or "latest")
-            self._tags.put(("tag", reference, asked.identity), manifest.digest, self._times.tag)
+            self._tags.put(tag_key, manifest.digest, self._times.tag)
             return manifest
 
-        manifest: Manifest = await self._work(reference.repository.registry, key, work, deadline)
-        return manifest
+        return await self._work(reference.repository.registry, key, work, deadline)
 
-    def _gathering(self, asked: Asked, reference: Reference, manifest: Manifest | None) -> Callable[[], Ruling]:
-        """Make the work that judges one image and remembers the ruling."""
-        digest, policy = reference.digest, asked.policy
-        if digest is None:
-            raise ValueError("a gathering needs a digest")
+    def _gathering(
+        self, asked: Asked, reference: Reference, digest: Digest, manifest: Manifest | None
+    ) -> Callable[[], Judgement]:
+        """Make the work that judges one image and remembers the judgement."""
 
-        def work() -> Ruling:
+        def work() -> Judgement:
             kept = self._verdicts.get(_key(asked, digest))
             if kept is not None:  # remembered since :meth:`peek` looked
                 return kept
@@ -179,18 +167,14 @@ class Judge:
             store = self._store(asked, began + self._times.gather)
             found = manifest or store.fetch(digest)
             target = Target(name=reference, store=store, what=digest, place=str(reference.repository))
-            decision = verify_manifest(target, found, policy.policy, policy.trust, now=self._now())
+            decision = verify_manifest(target, found, asked.policy.policy, asked.policy.trust, now=self._now())
             self._metrics.gathered.observe(self._clock() - began)
-            return self._remember(_key(asked, digest), decision)
+            return self._remember(asked, digest, decision)
 
         return work
 
-    def _store(self, asked: Asked, until: float) -> Any:  # Any: a Store, whose protocol is stores'
-        secrets = asked.secrets if self._places.uses_pull_secrets else ()
-        return self._places.store(asked.reference.repository, until, namespace=asked.namespace, secrets=secrets)
-
-    def _until(self, deadline: float) -> float:
-        return max(deadline, self._clock() + self._times.gather)
+    def _store(self, asked: Asked, until: float) -> Store:
+        return self._places.store(asked.reference.repository, until, namespace=asked.namespace, secrets=asked.secrets)
 
     # What is remembered
 
@@ -202,13 +186,16 @@ class Judge:
             self._metrics.cache("tag-hit")
         return found
 
-    def _remembered(self, asked: Asked, digest: Digest) -> Ruling | None:
+    def _remembered(self, asked: Asked, digest: Digest) -> Judgement | None:
         found = self._verdicts.get(_key(asked, digest))
-        self._metrics.cache("miss" if found is None else "hit" if found.allowed else "negative-hit")
+        if found is None:
+            self._metrics.cache("miss")
+            return None
+        self._metrics.cache("hit" if found.ruling is Ruling.ALLOWED else "negative-hit")
         return found
 
-    def _remember(self, key: VerdictKey, decision: Decision) -> Ruling:
-        ruling = ruling_of(decision)
+    def _remember(self, asked: Asked, digest: Digest, decision: Decision) -> Judgement:
+        judgement = Judgement.of(asked.reference, decision)
         seconds = life(
             allowed=decision.allowed,
             inconclusive=decision.inconclusive,
@@ -217,8 +204,9 @@ class Judge:
             ttl=self._times.ttl,
             negative_ttl=self._times.negative_ttl,
         )
-        self._verdicts.put(key, ruling.remembered(), seconds)
-        return ruling
+        # Without the decision, which holds the manifest and every signature: a hundred times the rest.
+        self._verdicts.put(_key(asked, digest), replace(judgement, decision=None, cached=True), seconds)
+        return judgement
 
     # Work in threads
 
@@ -226,7 +214,9 @@ class Judge:
         """Have work done once for a key, in a thread with a slot of a host, and wait for it until the deadline.
 
         Raises:
-            Busy: no slot in time. Unavailable: the deadline came first. Whatever ``work`` raises.
+            Busy: no slot in time.
+            DeadlinePassed: the deadline came first.
+            ImgsignError: whatever ``work`` raises.
         """
         future, new = self._flights.join(key)
         if new:
@@ -238,13 +228,13 @@ class Judge:
         await asyncio.wait({waiter}, timeout=max(0.0, left))
         if not waiter.done():
             waiter.add_done_callback(_forget)
-            raise Unavailable(f"the deadline of the review has passed while asking {host}")
+            raise DeadlinePassed(f"the deadline of the review has passed while asking {host}", hint="try again")
         result: T = waiter.result()
         return result
 
     def _start(self, host: str, future: Future[Any], work: Callable[[], Any]) -> None:
         future.set_running_or_notify_cancel()  # from now on no waiter can cancel it
-        ticket = None
+        ticket: Ticket | None = None
 
         def begin() -> None:
             self._pool.submit(run)
@@ -262,12 +252,12 @@ class Judge:
                 future.set_result(result)
 
         def give_up() -> None:
-            if ticket is not None and self._limits.give_up(ticket):
+            if ticket is not None and self.limits.give_up(ticket):
                 self._metrics.at_registry(host, "no-slot")
                 future.set_exception(Busy(f"no slot to ask {host} within {WAIT:g} s", hint="try again"))
 
         try:
-            ticket = self._limits.ask(host, begin)
+            ticket = self.limits.ask(host, begin)
         except Busy as e:
             self._metrics.at_registry(host, "no-slot")
             future.set_exception(e)
@@ -277,7 +267,7 @@ class Judge:
 
     def _end(self, host: str, result: str, *, failed: bool) -> None:
         self._metrics.at_registry(host, result)
-        self._limits.done(host, failed=failed)
+        self.limits.done(host, failed=failed)
 
 
 def _forget(waiter: asyncio.Future[Any]) -> None:
@@ -286,5 +276,5 @@ def _forget(waiter: asyncio.Future[Any]) -> None:
         waiter.exception()
 
 
-def _key(asked: Asked, digest: Digest | None) -> VerdictKey:
+def _key(asked: Asked, digest: Digest) -> VerdictKey:
     return VerdictKey(asked.policy.policy_digest, asked.policy.trust_digest, str(digest), str(asked.reference.name))

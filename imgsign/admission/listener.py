@@ -78,13 +78,18 @@ class _Server(Server):
 
     def build_ssl_context(self, *_: object) -> None:
         certificate, key = (f"/proc/self/fd/{fd}" for fd in self._files)
-        self.ssl_ctx = (True, certificate, key, None, "tls1.2", None, [], False)
+        self.ssl_ctx: Any = (True, certificate, key, None, "tls1.2", None, [], False)  # Any: as _init_shared_socket's
 
     def _init_shared_socket(self) -> None:
-        self._ssp = None
-        # A copy: whoever accepts on a descriptor closes it in the end.
-        self._shd = SocketHolder(os.dup(self._own.fileno()), False, _BACKLOG)
-        self._sfd = self._shd.get_fd()
+        # A copy: whoever accepts on a descriptor closes it in the end. Any: the stubs know fewer arguments.
+        holder: Any = SocketHolder
+        self._ssp: Any = None
+        self._shd: Any = holder(os.dup(self._own.fileno()), False, _BACKLOG)
+        self._sfd: Any = self._shd.get_fd()
+
+    def end(self) -> None:
+        """Accept nothing more; what is under way is finished."""
+        self.signal_handler_interrupt()  # type: ignore[no-untyped-call]  # Granian's
 
 
 class Listener:
@@ -144,7 +149,7 @@ class Listener:
         tasks = [w.task for w in self._group if w.task is not None]
         for worker in self._group:
             worker.closing = True
-            worker.server.stop()
+            worker.server.end()
         if tasks:
             await asyncio.wait(tasks, timeout=seconds)
         for worker in list(self._group):
@@ -179,7 +184,7 @@ class Listener:
     def _retire(self, worker: Worker) -> None:
         worker.closing = True
         # Without steering the old certificate would still be served: then it ends now, idle connections and all.
-        self._later(self._retire_after if self.steered else 0.0, lambda: worker.server.stop())
+        self._later(self._retire_after if self.steered else 0.0, lambda: worker.server.end())
         if worker.task is not None:
             worker.task.add_done_callback(lambda _: self._close(worker))
 
@@ -206,7 +211,4 @@ class Listener:
 
 def _attach(own: socket.socket, index: int) -> None:
     code = ctypes.create_string_buffer(struct.pack("HBBI", _BPF_RET_K, 0, 0, index))
-    own.setsockopt(
-        socket.SOL_SOCKET, _SO_ATTACH_REUSEPORT_CBPF, struct.pack("HL", 1, ctypes.addressof(code))
-    )
-
+    own.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_REUSEPORT_CBPF, struct.pack("HL", 1, ctypes.addressof(code)))

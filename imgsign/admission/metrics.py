@@ -41,12 +41,16 @@ class Metrics:
             f"{p}_reviews", "Reviews answered, by what was answered.", ("endpoint", "operation", "verdict"), registry=r
         )
         self._seconds = Histogram(
-            f"{p}_review_seconds", "Time from a review's last byte to its answer.", ("endpoint",), _REVIEW_BUCKETS, r
+            f"{p}_review_seconds",
+            "Time from a review's first byte to its answer.",
+            ("endpoint",),
+            buckets=_REVIEW_BUCKETS,
+            registry=r,
         )
         self._images = Counter(f"{p}_images", "Images judged.", ("verdict", "code"), registry=r)
         self._cache = Counter(f"{p}_cache_events", "Look-ups of remembered verdicts and tags.", ("event",), registry=r)
         self._gathers = Histogram(
-            f"{p}_gather_seconds", "Time to gather and judge one image.", (), _GATHER_BUCKETS, registry=r
+            f"{p}_gather_seconds", "Time to gather and judge one image.", buckets=_GATHER_BUCKETS, registry=r
         )
         self._registry_results = Counter(
             f"{p}_registry_results", "How work at a registry ended.", ("host", "result"), registry=r
@@ -82,8 +86,15 @@ class Metrics:
         self._counter(self._images, verdict, _few(code, self._codes, CODES)).inc()
 
     def cache(self, event: str) -> None:
-        """Count a look-up: hit, negative, miss, joined, tag-hit."""
+        """Count a look-up: hit, negative-hit, miss, joined (waited for another review's work), tag-hit."""
         self._counter(self._cache, event).inc()
+
+    def cache_use(self) -> tuple[int, int]:
+        """Return how many look-ups of verdicts found something, and how many nothing."""
+        counted = {
+            s.labels["event"]: int(s.value) for m in self._cache.collect() for s in m.samples if "_total" in s.name
+        }
+        return counted.get("hit", 0) + counted.get("negative-hit", 0), counted.get("miss", 0)
 
     def at_registry(self, host: str, result: str) -> None:
         """Count how work at a registry ended: ok, failed, refused (by its limits)."""

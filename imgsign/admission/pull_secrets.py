@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from imgsign.admission.cache import Bounded
+from imgsign.admission.review import REVIEW_LIMIT
 from imgsign.errors import AuthenticationFailed, DestinationError, Malformed, Unavailable
 from imgsign.signers.disk import read_file
 from imgsign.transport.config.docker import find_entry
@@ -39,6 +40,13 @@ _LIMIT = 4 * 1024 * 1024  # bytes of an answer: a Secret holds at most 1 MiB, in
 _TIMEOUT = 5.0  # seconds for one request to the API server
 _NAME = re.compile(r"[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?")  # DNS-1123 subdomain: safe in a path
 _KINDS = {"kubernetes.io/dockerconfigjson": ".dockerconfigjson", "kubernetes.io/dockercfg": ".dockercfg"}
+
+_SPECS = (
+    ("spec", "template", "spec"),
+    ("spec", "jobTemplate", "spec", "template", "spec"),
+    ("template", "spec"),
+    ("spec",),
+)
 
 Auths = Mapping[str, Node]
 
@@ -126,7 +134,9 @@ class PullSecrets:
             token = read_file(self._token, limit=64 * 1024).decode("ascii").strip()  # it is replaced every hour
             context = ssl.create_default_context(cafile=str(self._ca))
         except (DestinationError, OSError, UnicodeDecodeError) as e:
-            raise Unavailable(f"cannot read {source}: no service account token or CA ({e.__class__.__name__})") from None
+            raise Unavailable(
+                f"cannot read {source}: no service account token or CA ({e.__class__.__name__})"
+            ) from None
         connection = http.client.HTTPSConnection(self._server, timeout=_TIMEOUT, context=context)
         try:
             headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
@@ -145,6 +155,23 @@ class PullSecrets:
         if answer.status != 200 or len(raw) > _LIMIT:
             raise Unavailable(f"cannot read {source}: the API server answered HTTP {answer.status}")
         return raw
+
+
+def secrets_named(raw: bytes) -> tuple[str, ...]:
+    """Return the names in ``imagePullSecrets`` of a review's Pod or template; none where nothing of that shape is."""
+    try:
+        found = load_json(raw, limit=REVIEW_LIMIT).value
+    except Malformed:
+        return ()
+    for path in _SPECS:
+        spec: object = found
+        for key in ("request", "object", *path):
+            spec = spec.get(key) if isinstance(spec, dict) else None
+        listed = spec.get("imagePullSecrets") if isinstance(spec, dict) else None
+        if isinstance(listed, list):
+            names = (entry.get("name") for entry in listed[:_SECRETS_OF_A_POD] if isinstance(entry, dict))
+            return tuple(n for n in names if isinstance(n, str) and n)
+    return ()
 
 
 def _read(raw: bytes) -> Auths:

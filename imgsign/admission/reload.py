@@ -60,9 +60,10 @@ class Watched(Generic[V]):
         self._seen = seen
         try:
             self.take(self.load())
-        except ImgsignError as e:
-            hint = "" if e.hint is None else f" (hint: {e.hint})"
-            self.trouble = printable(f"{self.what}: {e.message}{hint}; the last good one stays in force", limit=2048)
+        except Exception as e:  # noqa: BLE001  # whatever is wrong with the new one, the old one serves on
+            hint = f" (hint: {e.hint})" if isinstance(e, ImgsignError) and e.hint is not None else ""
+            message = e.message if isinstance(e, ImgsignError) else f"{type(e).__name__}"
+            self.trouble = printable(f"{self.what}: {message}{hint}; the last good one stays in force", limit=2048)
             self.tell(self.what, self.trouble)
             return False
         self.trouble = None

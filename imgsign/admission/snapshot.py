@@ -12,6 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from imgsign.admission.mounted import moment
+from imgsign.admission.plan import Rulebook
 from imgsign.admission.settings import SETTINGS_LIMIT, NamespaceRules, Settings, parse_settings
 from imgsign.errors import DestinationError, ImgsignError, InvalidPolicy
 from imgsign.load import load_policy
@@ -39,13 +40,9 @@ class NamedPolicy:
 class Snapshot:
     """One consistent set. ``files`` are those outside the settings' directory, to be watched as well."""
 
-    settings: Settings
+    rulebook: Rulebook
     policies: Mapping[str, NamedPolicy] = field(hash=False)
     files: tuple[Path, ...] = ()
-
-    def policy_for(self, rules: NamespaceRules) -> NamedPolicy:
-        """Return the policy of a namespace's rules."""
-        return self.policies[rules.policy]
 
 
 def load_snapshot(path: Path, *, is_policy: bool = False, environ: Mapping[str, str]) -> Snapshot:
@@ -90,7 +87,8 @@ def _load(path: Path, *, is_policy: bool, environ: Mapping[str, str]) -> Snapsho
         for source in sources
         if "-----BEGIN" not in source.text and not source.text.startswith("env:")
     }
-    return Snapshot(settings=settings, policies=policies, files=tuple(sorted(outside)))
+    rulebook = Rulebook(settings=settings, policies={n: p.policy for n, p in policies.items()})
+    return Snapshot(rulebook=rulebook, policies=policies, files=tuple(sorted(outside)))
 
 
 def _load_policy(path: Path, environ: Mapping[str, str]) -> NamedPolicy:
