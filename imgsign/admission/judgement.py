@@ -8,7 +8,7 @@ denial or undecided, and gates deny what is undecided.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass, replace
 
 from imgsign.decision import Decision
 from imgsign.errors import (
@@ -29,6 +29,8 @@ _CODES: tuple[tuple[type[ImgsignError], str], ...] = (
     (TooLarge, "too-large"),
     (Unavailable, "unavailable"),
 )
+
+_SEAL = object()  # who holds it can make a positive judgement
 
 
 class Ruling(enum.Enum):
@@ -57,6 +59,11 @@ class Judgement:
     digest: Digest | None = None
     decision: Decision | None = None
     cached: bool = False
+    seal: InitVar[object] = None
+
+    def __post_init__(self, seal: object) -> None:
+        if self.ruling is Ruling.ALLOWED and seal is not _SEAL:
+            raise TypeError("an allowed judgement is made of an allowed decision only")
 
     @classmethod
     def of(cls, reference: Reference, decision: Decision, *, cached: bool = False) -> Judgement:
@@ -87,6 +94,7 @@ class Judgement:
             digest=digest,
             decision=decision,
             cached=cached,
+            seal=_SEAL,
         )
 
     @classmethod
@@ -94,7 +102,11 @@ class Judgement:
         """Accept without any request: the rule asks for no signature."""
         if not rule.require or not all(isinstance(r, UnsafeAcceptUnsigned) for r in rule.require):
             raise ValueError("the rule does not accept unsigned images")
-        return cls(text=text, ruling=Ruling.ALLOWED, code="accepted-unsigned", message="accepted unsigned")
+        return cls(text=text, ruling=Ruling.ALLOWED, code="accepted-unsigned", message="accepted unsigned", seal=_SEAL)
+
+    def remembered(self) -> Judgement:
+        """Return what a cache keeps: marked as cached, without the evidence it rests on."""
+        return replace(self, cached=True, decision=None, seal=_SEAL)
 
     @classmethod
     def undecided(cls, reference: Reference, code: str, message: str, hint: str | None = None) -> Judgement:
