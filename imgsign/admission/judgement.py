@@ -2,13 +2,13 @@
 
 A positive judgement rests on a positive decision, which only ``evaluate`` makes, or on a scope that accepts
 unsigned images (:meth:`Judgement.unsigned`, made by :mod:`imgsign.admission.plan` alone). Everything else is a
-denial or undecided, and gates deny what is undecided.
+denial or undecided, and gates deny what is undecided. A test reads the sources: judgements are made here alone.
 """
 
 from __future__ import annotations
 
 import enum
-from dataclasses import InitVar, dataclass, replace
+from dataclasses import dataclass
 
 from imgsign.decision import Decision
 from imgsign.errors import (
@@ -29,8 +29,6 @@ _CODES: tuple[tuple[type[ImgsignError], str], ...] = (
     (TooLarge, "too-large"),
     (Unavailable, "unavailable"),
 )
-
-_SEAL = object()  # who holds it can make a positive judgement
 
 
 class Ruling(enum.Enum):
@@ -59,11 +57,6 @@ class Judgement:
     digest: Digest | None = None
     decision: Decision | None = None
     cached: bool = False
-    seal: InitVar[object] = None
-
-    def __post_init__(self, seal: object) -> None:
-        if self.ruling is Ruling.ALLOWED and seal is not _SEAL:
-            raise TypeError("an allowed judgement is made of an allowed decision only")
 
     @classmethod
     def of(cls, reference: Reference, decision: Decision, *, cached: bool = False) -> Judgement:
@@ -94,7 +87,6 @@ class Judgement:
             digest=digest,
             decision=decision,
             cached=cached,
-            seal=_SEAL,
         )
 
     @classmethod
@@ -102,11 +94,7 @@ class Judgement:
         """Accept without any request: the rule asks for no signature."""
         if not rule.require or not all(isinstance(r, UnsafeAcceptUnsigned) for r in rule.require):
             raise ValueError("the rule does not accept unsigned images")
-        return cls(text=text, ruling=Ruling.ALLOWED, code="accepted-unsigned", message="accepted unsigned", seal=_SEAL)
-
-    def remembered(self) -> Judgement:
-        """Return what a cache keeps: marked as cached, without the evidence it rests on."""
-        return replace(self, cached=True, decision=None, seal=_SEAL)
+        return cls(text=text, ruling=Ruling.ALLOWED, code="accepted-unsigned", message="accepted unsigned")
 
     @classmethod
     def undecided(cls, reference: Reference, code: str, message: str, hint: str | None = None) -> Judgement:
