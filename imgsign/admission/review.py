@@ -152,17 +152,19 @@ def parse_review(raw: bytes) -> Review:
         raise InvalidReview("nested too deeply", uid=uid) from e
 
 
-def review_of(document: Mapping[str, object], kind: str, namespace: str) -> Review:
+def review_of(document: Mapping[str, object], namespace: str) -> Review:
     """Make the review of creating a plain object, for who has no review at hand.
 
     Raises:
         InvalidReview: it is of a kind that has none, or its shape is wrong.
     """
-    found = next((r for r, k in RESOURCES.items() if k == kind), None)
+    group, _, version = _text(document, "apiVersion", "", required=True).rpartition("/")
+    kind = _text(document, "kind", "", required=True)
+    found = next((r for r, k in RESOURCES.items() if (r[0], k) == (group, kind)), None)
     if found is None:
-        raise InvalidReview(f"no review is made of kind {quote(kind)}", hint=f"one of {', '.join(RESOURCES.values())}")
-    group, resource = found
-    named = {"group": group, "version": "v1", "resource": resource}
+        known = ", ".join(RESOURCES.values())
+        raise InvalidReview(f"the webhook judges nothing of kind {quote(kind)}", hint=f"it judges {known}")
+    named = {"group": group, "version": version, "resource": found[1]}
     uid = "00000000-0000-0000-0000-000000000000"
     return _parse_request(
         uid, {"operation": "CREATE", "resource": named, "namespace": namespace, "object": document, "oldObject": None}
