@@ -53,10 +53,9 @@ def denial(plan: Plan, findings: Sequence[Finding]) -> str:
 
 def warnings(findings: Sequence[Finding], *, would: bool) -> tuple[str, ...]:
     """Write one line an image, never one a container. ``would``: in another mode it would be a denial."""
-    shown = [_warning(f, would=would) for f in findings[:WARNINGS]]
-    if len(findings) > WARNINGS:
-        shown.append(f"imgsign: and {len(findings) - WARNINGS} more")
-    return tuple(shown)
+    shown = dict.fromkeys(_warning(f, would=would) for f in findings[:WARNINGS])  # Kubernetes drops equal ones
+    more = () if len(findings) == len(shown) else (f"imgsign: and {len(findings) - len(shown)} more",)
+    return (*shown, *more)
 
 
 def annotation(text: str) -> str:

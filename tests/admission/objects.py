@@ -80,7 +80,7 @@ def make(kind: str, spec: Any, *, namespace: str = "shop", owner: str | None = N
     selector = k8s.V1LabelSelector(match_labels=labels)
     job = k8s.V1JobSpec(template=template)
     group, version, _ = RESOURCES[kind]
-    body = {
+    body: Any = {
         "Pod": lambda: k8s.V1Pod(spec=spec),
         "PodTemplate": lambda: k8s.V1PodTemplate(template=template),
         "ReplicationController": lambda: k8s.V1ReplicationController(
@@ -96,7 +96,8 @@ def make(kind: str, spec: Any, *, namespace: str = "shop", owner: str | None = N
         "CronJob": lambda: k8s.V1CronJob(
             spec=k8s.V1CronJobSpec(schedule="0 3 * * *", job_template=k8s.V1JobTemplateSpec(spec=job))
         ),
-    }[kind]()
+    }[kind]
+    body = body()
     body.api_version = f"{group}/{version}" if group else version
     body.kind = kind
     body.metadata = meta

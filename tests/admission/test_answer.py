@@ -483,13 +483,22 @@ def test_pinning_an_accepted_image_asks_for_its_digest_alone(cluster: Cluster) -
 
 def test_warnings_are_few_short_and_one_line_each(cluster: Cluster) -> None:
     cluster.settings = settings(mode=Mode.WARN)
-    images = [f"registry.test/shut/{'x' * 150}{i}:\u200bé\n" for i in range(40)]
+    images = [f"registry.test/shut/{'x' * 150}{i}:1" for i in range(40)]
     asked = cluster.validate(review("Pod", make("Pod", pod_spec(images))))
     found = asked.body["warnings"]
     assert len(found) == 13
     assert found[-1] == "imgsign: and 28 more"
     assert all(len(w) <= 120 and w.isprintable() for w in found)
     assert sum(map(len, found)) < 2048
+
+
+def test_warnings_about_hostile_text_are_still_one_line_and_never_equal(cluster: Cluster) -> None:
+    cluster.settings = settings(mode=Mode.WARN)
+    images = [f"{'x' * 150}\u200b\x1b[2J\n{i}" for i in range(40)] + ["\U0001f600:\u202e"]
+    found = cluster.validate(review("Pod", make("Pod", pod_spec(images)))).body["warnings"]
+    assert len(found) == 2
+    assert found[-1] == "imgsign: and 40 more"
+    assert all(len(w) <= 120 and w.isprintable() for w in found)
 
 
 def test_a_denial_of_many_images_is_bounded(cluster: Cluster) -> None:

@@ -158,3 +158,18 @@ def test_a_plain_object_that_is_not_judged_is_refused(document: Any, message: st
     with pytest.raises(InvalidReview) as caught:
         review_of(document, "default")
     assert caught.value.message == message
+
+
+@pytest.mark.parametrize("kind", sorted(POD_SPEC))
+@pytest.mark.parametrize("containers", [None, []])
+def test_an_object_without_any_container_was_not_read_rightly(kind: str, containers: Any) -> None:
+    document = make(kind, pod_spec(["a"]))
+    at(document, POD_SPEC[kind])["containers"] = containers
+    (problem,) = parse(review(kind, document)).problems
+    assert (problem.code, problem.message) == ("bad-shape", "there are no containers")
+
+
+def test_a_replication_controller_may_have_no_template() -> None:
+    document = make("ReplicationController", pod_spec(["a"]))
+    document["spec"]["template"] = None
+    assert parse(review("ReplicationController", document)).problems == ()

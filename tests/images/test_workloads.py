@@ -179,7 +179,8 @@ def test_a_replication_controller_may_have_no_template() -> None:
 
 
 def test_a_template_that_is_none_is_a_problem() -> None:
-    for template in ([], "a", 5, {"spec": None}):
+    templates: list[Any] = [[], "a", 5, {"spec": None}]
+    for template in templates:
         document = {"apiVersion": "apps/v1", "kind": "Deployment", "spec": {"template": template}}
         assert [line.rpartition(" ")[2] for line in shown(document)] == ["bad-shape"]
 
