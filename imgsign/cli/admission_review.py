@@ -41,6 +41,13 @@ if TYPE_CHECKING:
 
 THREADS = 8  # images judged at once
 
+_ALLOWED = {
+    "allowed": "allowed",
+    "warned": "allowed with warnings",
+    "noted": "allowed, noted in the audit log",
+    "exempt": "allowed, the namespace is exempt",
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _World:
@@ -277,7 +284,7 @@ def _print(plan: Plan, response: Response) -> None:
     if plan.gate.value == "validate":
         subject = printable(plan.review.subject)
         count = len(plan.images)
-        print(f"{gate}: allowed, {response.verdict}: {subject}, {count} image{'' if count == 1 else 's'} judged")
+        print(f"{gate}: {_ALLOWED[response.verdict]}: {subject}, {count} image{'' if count == 1 else 's'} judged")
     else:
         print(f"{gate}: {len(response.patch)} of {len(plan.review.images)} images pinned")
     for op in response.patch:
