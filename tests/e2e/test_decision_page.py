@@ -62,7 +62,7 @@ def test_the_page_fits_both_screens_can_be_read_and_runs_nothing_foreign(
                 contrast = tab.run(CONTRAST)
                 assert isinstance(contrast, list)
                 assert contrast[0] >= 4.5, contrast
-                if keep := os.environ.get("IMGSIGN_SCREENSHOTS"):
+                if keep := os.environ.get("SCREENSHOTS"):
                     tab.screenshot(Path(keep) / f"{scheme}-{width}.png")
             assert tab.run("document.title") == "imgsign admission"
             assert tab.run("document.querySelectorAll('main img').length") == 0
