@@ -50,6 +50,7 @@ _WHOLE = frozenset(("", "ephemeralcontainers", "status", "resize"))  # subresour
 _IMAGELESS = frozenset(("binding", "eviction", "scale", "log", "exec", "attach", "portforward", "proxy"))
 _OBJECTS_LIMIT = 400_000  # objects and lists in a review; an empty one takes 3 bytes of text and 64 of memory
 _LARGE = 1024 * 1024  # bytes from which they are counted
+_ENCODER = json.JSONEncoder(separators=(",", ":"))  # to make one takes as long as to write an answer
 _UID = re.compile(r"[\x21-\x7e]{1,256}")
 
 
@@ -295,4 +296,4 @@ def _text(members: Mapping[str, object], key: str, where: str = "request.", *, r
 
 
 def _dump(value: object) -> bytes:
-    return json.dumps(value, separators=(",", ":")).encode("ascii")
+    return _ENCODER.encode(value).encode("ascii")
