@@ -154,7 +154,7 @@ def test_all_files_are_read_through_one_resolved_link(tmp_path: Path) -> None:
 
 
 def test_a_missing_policy_is_an_error_that_names_it(tmp_path: Path) -> None:
-    with pytest.raises(DestinationError, match="nowhere.toml"):
+    with pytest.raises(DestinationError, match=r"nowhere\.toml"):
         load_snapshot(tmp_path / "nowhere.toml", environ={})
     (tmp_path / "admission.toml").write_text("version = 2\n")
     with pytest.raises(InvalidPolicy):

@@ -25,11 +25,12 @@ from imgsign.admission.service import Service
 from imgsign.admission.settings import NamespaceRules, Settings
 from imgsign.admission.snapshot import Snapshot
 from imgsign.errors import Unavailable
-from imgsign.reference import Digest
+from imgsign.signing import SignOptions, sign
 from imgsign.stores import Store
 from tests.admission.test_cache import Clock
 from tests.bench.admission_body import body
 from tests.signing_keys import signer
+from tests.simulator import Simulator
 from tests.stores.memory_store import MemoryStore
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
@@ -298,14 +299,133 @@ def test_a_slow_gathering_ends_in_an_undecided_denial_at_the_deadline(world: Wor
     assert world.metrics.render().count(b'result="refused"} 1.0') == 1
 
 
-def test_a_tag_is_resolved_for_each_review_unless_a_window_is_set() -> None:
-    for window, resolves in ((0.0, 2), (60.0, 2)):
-        world = World(tag=window)
-        for _ in range(2):
-            world.ask(Request(body(["r.example/app:1"]), path="/mutate"))
-        assert world.places.asked == resolves  # a failed resolve is not kept either
+# With signed images
 
 
-def test_names_are_called_as_they_were_asked_for() -> None:
-    reference = Reference.parse("r.example/app:1")
-    assert str(reference.at(Digest.parse("sha256:" + "0" * 64))).startswith("r.example/app:1@sha256:")
+SIGNED = Reference.parse("registry.test/app:1")
+
+
+class Signed(World):
+    """A webhook before a simulated registry with one signed image."""
+
+    def __init__(self, expires: timedelta | None = None, **times: float) -> None:
+        super().__init__(**times)
+        self.sim = Simulator()
+        self.image = self.sim.put_image("app", tag="1")
+        self.unsigned = self.sim.put_image("other", tag="1")
+        transport = self.sim.transport()
+        options = SignOptions(lifetime=expires)
+        sign([SIGNED], signer("release"), options, locate=lambda r: self.sim.store(r.path, transport), now=NOW)
+        self.transport = self.sim.transport()
+        self.places.found = self.sim.store("app", self.transport)
+
+    def verdict(self, image: object, path: str = "/validate") -> bool:
+        request = self.ask(Request(body([str(image)]), path=path))
+        assert request.status == 200
+        found: bool = request.response["allowed"]
+        return found
+
+
+def test_an_allowed_image_is_asked_for_once_until_its_ttl() -> None:
+    world = Signed(ttl=600)
+    pinned = SIGNED.at(world.image.digest)
+    assert [world.verdict(pinned) for _ in range(3)] == [True] * 3
+    assert world.places.asked == 1
+    world.clock.time += 600
+    assert world.verdict(pinned) is True
+    assert world.places.asked == 2
+    assert [line["images"][0]["cached"] for line in world.lines()] == [False, True, True, False]
+
+
+def test_a_remembered_verdict_ends_with_the_signature() -> None:
+    world = Signed(expires=timedelta(seconds=30), ttl=600)
+    pinned = SIGNED.at(world.image.digest)
+    assert world.verdict(pinned) is True
+    world.clock.time += 29
+    assert world.verdict(pinned) is True
+    assert world.places.asked == 1
+    world.clock.time += 1
+    assert world.verdict(pinned) is False
+
+
+def test_a_denial_is_forgotten_after_seconds_so_that_a_new_signature_is_seen() -> None:
+    world = Signed(negative_ttl=10)
+    world.places.found = world.sim.store("other", world.transport)
+    other = Reference.parse("registry.test/other:1")
+    pinned = other.at(world.unsigned.digest)
+    assert [world.verdict(pinned), world.verdict(pinned)] == [False, False]
+    assert world.places.asked == 1
+    transport = world.sim.transport()
+    sign([other], signer("release"), SignOptions(), locate=lambda r: world.sim.store(r.path, transport), now=NOW)
+    world.clock.time += 10
+    assert world.verdict(pinned) is True
+
+
+def test_what_mutate_judged_is_what_validate_remembers() -> None:
+    world = Signed()
+    assert world.verdict(SIGNED, "/mutate") is True
+    asked = world.places.asked
+    assert world.verdict(SIGNED.at(world.image.digest)) is True
+    assert world.places.asked == asked
+
+
+def test_a_signature_for_one_tag_is_not_remembered_for_another() -> None:
+    world = Signed()
+    assert world.verdict(SIGNED.at(world.image.digest)) is True
+    moved = Reference.parse("registry.test/app:2").at(world.image.digest)
+    assert world.verdict(moved) is False
+
+
+def test_another_policy_finds_nothing_remembered() -> None:
+    world = Signed()
+    pinned = SIGNED.at(world.image.digest)
+    assert world.verdict(pinned) is True
+    policy, trust = key_policy([signer("bench").public_key])
+    named = NamedPolicy(name="p", policy=policy, trust=trust, policy_digest="a" * 64, trust_digest="c" * 64)
+    rulebook = Rulebook(Settings(default=NamespaceRules(policy="p")), {"p": policy})
+    world.service.snapshot = Snapshot(rulebook=rulebook, policies={"p": named})
+    assert world.verdict(pinned) is False
+
+
+@pytest.mark.parametrize(("window", "resolves"), [(0.0, 3), (60.0, 1)])
+def test_a_tag_is_resolved_for_each_review_unless_a_window_is_set(window: float, resolves: int) -> None:
+    world = Signed(tag=window)
+    for _ in range(3):
+        assert world.verdict(SIGNED, "/mutate") is True
+    # One gathering; the rest are resolves.
+    assert world.places.asked - 1 == resolves
+
+
+def test_a_tag_is_resolved_again_after_its_window() -> None:
+    world = Signed(tag=60)
+    assert world.verdict(SIGNED, "/mutate") is True
+    world.clock.time += 60
+    asked = world.places.asked
+    assert world.verdict(SIGNED, "/mutate") is True
+    assert world.places.asked == asked + 1
+
+
+def test_many_reviews_of_one_new_image_cause_one_gathering() -> None:
+    world = Signed()
+    world.pool.hold = True
+    requests = [Request(body([str(SIGNED.at(world.image.digest))], uid=f"u-{n}")) for n in range(50)]
+
+    async def storm() -> None:
+        reviews = [asyncio.ensure_future(world.service.handle(r, r, closing=False)) for r in requests]
+        for _ in range(10):
+            await asyncio.sleep(0)
+        (work,) = world.pool.kept
+        work()
+        await asyncio.gather(*reviews)
+
+    asyncio.run(storm())
+    assert [r.response["allowed"] for r in requests] == [True] * 50
+    assert [r.response["uid"] for r in requests] == [f"u-{n}" for n in range(50)]
+
+
+def test_what_is_remembered_holds_no_manifest_and_no_signature() -> None:
+    world = Signed()
+    world.verdict(SIGNED.at(world.image.digest))
+    (kept,) = [entry for _, entry in world.judge._verdicts._kept.values()]
+    assert kept.decision is None
+    assert kept.cached is True
