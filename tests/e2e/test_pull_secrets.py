@@ -67,8 +67,11 @@ def api_server(base: Path) -> Iterator[Api]:
     certificate, key = Authority(base).issue("api", "127.0.0.1")
     (base / "token").write_text(TOKEN + "\n")
 
+    known: list[Api] = []
+
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            api = known[0]
             api.asked.append((self.path, self.headers.get("Authorization", "")))
             found = api.secrets.get(self.path)
             status = api.status if api.status != 200 else 404 if found is None else 200
@@ -86,6 +89,7 @@ def api_server(base: Path) -> Iterator[Api]:
     context.load_cert_chain(certificate, key)
     server.socket = context.wrap_socket(server.socket, server_side=True)
     api = Api(f"127.0.0.1:{server.server_address[1]}", base)
+    known.append(api)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
@@ -95,8 +99,8 @@ def api_server(base: Path) -> Iterator[Api]:
         server.server_close()
 
 
-@pytest.fixture
-def api(tmp_path: Path) -> Iterator[Api]:
+@pytest.fixture(name="api")
+def running_api(tmp_path: Path) -> Iterator[Api]:
     with api_server(tmp_path / "api") as found:
         yield found
 
