@@ -9,9 +9,9 @@ Of an UPDATE, an image text that stands at the same container (by name, in the s
 never blocks a scale-down, a label or a finalizer. That is all a deletion timestamp would mean, so it is not
 read; neither are annotations (but for mirror pods, which are only not patched) and owners (likewise).
 
-Refused: more than :data:`REVIEW_LIMIT` bytes, duplicate keys anywhere, anything but admission.k8s.io/v1, fields of
-another type, an object of another kind than its resource. Where a uid could be read, the error carries it
-and is answered by a denial; without one it is the caller's HTTP 400.
+Refused: more than :data:`REVIEW_LIMIT` bytes or :data:`IMAGES_LIMIT` images, duplicate keys anywhere, anything but
+admission.k8s.io/v1, fields of another type, an object of another kind than its resource. Where a uid could be
+read, the error carries it and is answered by a denial; without one it is the caller's HTTP 400.
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ from imgsign.wire import b64encode, load_json, quote
 
 REVIEW_LIMIT = 8 * 1024 * 1024
 """Bytes of one review: etcd takes objects of 1.5 MiB, requests 3 MiB; a review holds two, re-encoded."""
+
+IMAGES_LIMIT = 1000
+"""Images of one object. Nodes run some hundred Pods in all; who sends more wants to keep the webhook busy."""
 
 API_VERSION = "admission.k8s.io/v1"
 
@@ -243,6 +246,8 @@ def _read_object(request: Mapping[str, object], group: str, kind: str, operation
         raise InvalidReview("expected object or null", path="request.oldObject")
     content = _Content()
     walked = images_of_workload(document, group, kind)
+    if len(walked) > IMAGES_LIMIT:
+        raise InvalidReview(f"more than {IMAGES_LIMIT} images", path="request.object")
     if not walked and not _has_no_template(document, kind):
         # Kubernetes wants a container in every PodSpec: one without is none that was read rightly.
         walked = [ShapeProblem((*WORKLOADS[(group, kind)], "containers"), "bad-shape", "there are no containers")]
