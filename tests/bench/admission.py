@@ -6,6 +6,7 @@ certificate, in the same run, in turn. Metrics and the audit log are on. Reviews
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
 import sys
@@ -74,6 +75,12 @@ def _pinned(name: Reference) -> Reference:
     return name.at(Registries({})(name.repository).fetch(name.tag or "latest").digest)
 
 
+def _cpu(pid: int) -> float:
+    """Seconds of processor time that a process has used: on a busy machine worth more than a rate."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def _url(port: int, gate: str = "validate") -> str:
     return f"https://127.0.0.1:{port}/{gate}?timeout=10s"
 
@@ -88,13 +95,21 @@ def _remembered(bench: Bench, cluster: Cluster, three: Sequence[Reference], runs
         if found.review(pinned)["allowed"] is not True or "patch" not in found.review(tags, "mutate"):
             raise RuntimeError("an image was not allowed")
         loads: dict[str, list[Load]] = {"empty": [], "pinned": [], "tags": []}
-        asked = {"empty": (empty, "validate", pinned), "pinned": (found.port, "validate", pinned)}
-        asked["tags"] = (found.port, "mutate", tags)
+        spent = dict.fromkeys(loads, 0.0)
+        port, pid = empty
+        own = found.process.pid
+        asked = {
+            "empty": (port, pid, "validate", pinned),
+            "pinned": (found.port, own, "validate", pinned),
+            "tags": (found.port, own, "mutate", tags),
+        }
         for number in range(runs + 1):
-            for name, (port, gate, raw) in asked.items():
+            for name, (port, pid, gate, raw) in asked.items():
+                before = _cpu(pid)
                 load = wrk(bench.base, _url(port, gate), [raw], seconds=SECONDS, name=name)
                 if number:
                     loads[name].append(load)
+                    spent[name] += _cpu(pid) - before
         errors = sum(load.errors for found_loads in loads.values() for load in found_loads)
     rates = {name: statistics.median(load.rate for load in found_loads) for name, found_loads in loads.items()}
     p99 = {name: statistics.median(load.p99 for load in found_loads) for name, found_loads in loads.items()}
@@ -102,7 +117,11 @@ def _remembered(bench: Bench, cluster: Cluster, three: Sequence[Reference], runs
         name: statistics.median(a.rate / b.rate for a, b in zip(loads[name], loads["empty"], strict=True))
         for name in ("pinned", "tags")
     }
+    each = {name: spent[name] / sum(load.requests for load in loads[name]) * 1e6 for name in loads}
     return [
+        Row("processor time a request, empty handler", f"{each['empty']:.0f} us"),
+        Row("processor time a review, remembered, by digest", f"{each['pinned']:.0f} us"),
+        Row("processor time a review, remembered, by tags", f"{each['tags']:.0f} us"),
         Row("empty handler, the same server", f"{rates['empty']:.0f}/s"),
         Row("remembered, by digest", f"{rates['pinned']:.0f}/s", *ratio(ratios["pinned"], at_least=0.4)),
         Row("  p99", f"{p99['pinned']:.1f} ms", "", f"under {MOST_P99:g} ms", p99["pinned"] < MOST_P99),
@@ -181,15 +200,15 @@ def _memory(bench: Bench, cluster: Cluster, signed: Reference) -> list[Row]:
 
 
 @contextmanager
-def _empty(base: Path, cluster: Cluster) -> Iterator[int]:
-    """Start the listener with an empty handler; yields its port."""
+def _empty(base: Path, cluster: Cluster) -> Iterator[tuple[int, int]]:
+    """Start the listener with an empty handler; yields its port and process."""
     log = base / "empty.log"
     command = [sys.executable, "-c", _EMPTY, str(cluster.tls.directory)]
     with log.open("wb") as out:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
     try:
         parts.wait_for(lambda: b"ready" in log.read_bytes(), log)
-        yield int(log.read_text().split()[1])
+        yield int(log.read_text().split()[1]), process.pid
     finally:
         process.terminate()
         process.wait(20)
