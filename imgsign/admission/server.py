@@ -139,12 +139,14 @@ class _Process:
         return load_pair(self._options.certificate, self._options.key, now=datetime.now(UTC))
 
     def _take_pair(self, pair: Pair) -> None:
-        first, self._pair = self._pair is None, pair
+        if self._pair is not None:
+            asyncio.run_coroutine_threadsafe(self.listener.serve(pair), self._loop).result(30)
+            if not self.listener.steered:
+                self._log("note: SO_ATTACH_REUSEPORT_CBPF is refused here: idle connections were closed for it")
+        self._pair = pair
         self.metrics.tls_not_after.set(pair.not_after.timestamp())
         until = pair.not_after.strftime("%Y-%m-%dT%H:%M:%SZ")
         self._log(f"certificate in force: {', '.join(pair.names[:8])} until {until}")
-        if not first:
-            asyncio.run_coroutine_threadsafe(self.listener.serve(pair), self._loop).result(30)
 
     def _look_credentials(self) -> Any:  # Any: a Signature
         path = config_path(self._environ)

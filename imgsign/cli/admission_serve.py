@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from imgsign.cli.options import CertificateAuthority, InsecureHttp, Mirror, TrustedRealm
-from imgsign.errors import Malformed, UsageError
+from imgsign.errors import DestinationError, Malformed, UsageError
 from imgsign.wire import parse_duration, printable, quote
 
 SETTINGS = "/etc/imgsign/admission.toml"
@@ -68,9 +68,14 @@ def command(
     ca: CertificateAuthority = None,
 ) -> int:
     """Serve the admission webhook: POST /validate and /mutate over https, until SIGTERM."""
-    from imgsign.admission.judge import Times
-    from imgsign.admission.places import PlaceOptions
-    from imgsign.admission.server import Options, serve
+    try:
+        from imgsign.admission.judge import Times
+        from imgsign.admission.places import PlaceOptions
+        from imgsign.admission.server import Options, serve
+    except ModuleNotFoundError as e:
+        if e.name is None or e.name.partition(".")[0] not in ("granian", "prometheus_client"):
+            raise
+        raise DestinationError(f"{e.name} is not installed", hint="pip install 'imgsign[admission]'") from e
     from imgsign.transport.places import MirrorOption
 
     if settings is not None and policy is not None:
