@@ -56,7 +56,7 @@ def admission(runs: int, directory: Path | None) -> list[Row]:
     with running(directory) as bench:
         cluster = Cluster(bench.base / "cluster", signer("bench").public_key.to_pem(), bench.host)
         three = [_pinned(bench.push_small(f"known/app{n}")) for n in range(3)]
-        new = [_pinned(name) for name in bench.push_many(600)]
+        new = [_pinned(name) for name in bench.push_many(300)]
         return [
             *_remembered(bench, cluster, three, runs),
             *_new(bench, cluster, new),
