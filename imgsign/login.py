@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,8 +68,16 @@ def parse_registry(text: str) -> str:
         raise UsageError(f"not a registry: {quote(text)}", hint=e.hint) from e
 
 
-def log_in(registry: str, user: str, password: str, *, environ: Mapping[str, str], connect: Connect) -> Outcome:
-    """Try a user and password for real, then store them.
+def log_in(
+    registry: str,
+    user: str,
+    password: str,
+    *,
+    environ: Mapping[str, str],
+    connect: Connect,
+    deadline: float = inf,
+) -> Outcome:
+    """Try a user and password for real, then store them; ``deadline`` (``time.monotonic``) is for a helper too.
 
     Raises:
         AuthenticationFailed: the registry does not take them; nothing was stored.
@@ -88,7 +97,9 @@ def log_in(registry: str, user: str, password: str, *, environ: Mapping[str, str
         put_entry(path, registry, server_of(registry), credential)
         notes += (f"the {credential.kind.value} is stored unencrypted in {quote(str(path))}",)
     else:
-        program.store(credential.user if credential.kind is Kind.PASSWORD else TOKEN_USER, credential.secret)
+        program.store(
+            credential.user if credential.kind is Kind.PASSWORD else TOKEN_USER, credential.secret, end=deadline
+        )
         put_entry(path, registry, server_of(registry), None)
     if environ.get(VARIABLE):
         notes += (f"{VARIABLE} is set and comes before what was stored",)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -56,7 +56,8 @@ class Signed:
     """One signature that stands, over one manifest in one repository.
 
     ``names`` are the names it covers. ``created`` is false if a valid one stood already, or in a dry
-    run. ``platform`` is set for the children of an index.
+    run. ``platform`` is set for the children of an index. ``stored`` says where it and the others of this key
+    and format are, as they read back: ``repo@digest`` of a referrer, ``repo:tag`` of a signature tag.
     """
 
     place: str
@@ -67,6 +68,7 @@ class Signed:
     created: bool
     expires_at: datetime | None
     platform: Platform | None = None
+    stored: tuple[str, ...] = ()
 
     @property
     def reference(self) -> Reference:
@@ -112,12 +114,13 @@ class _Item:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Work:
-    """One (item, format): which places lack it, and the drafts that would fill the lack."""
+    """One (item, format): which places lack it, the drafts that would fill the lack, and what is stored where."""
 
     item: _Item
     format: Format
     lacking: tuple[Target, ...]
     drafts: tuple[Unsigned, ...]
+    stored: Mapping[str, tuple[str, ...]]  # by place
 
 
 def sign(
@@ -165,8 +168,7 @@ def sign(
             for place in task.lacking:
                 _push(place, task, made, pending)
         # (5) Read back what a verifier will see.
-        for task in work:
-            _read_back(task, signer.public_key, options, now, pool)
+        work = [_read_back(task, signer.public_key, options, now, pool) for task in work]
     return tuple(r for task in work for r in _report(task, signer.public_key))
 
 
@@ -227,12 +229,11 @@ def attach(
             f"the payload names {signed}, not {target.name.name}", hint=f"imgsign attach {draft.names[0]} …"
         )
     item = _Item(descriptor=image, names=draft.names, places=(target,))
-    work = _Work(item=item, format=format, lacking=(target,), drafts=(unsigned,))
+    work = _Work(item=item, format=format, lacking=(target,), drafts=(unsigned,), stored={})
     _push(target, work, [signature], None)
     lifetime = None if draft.expires_at is None else draft.expires_at - draft.signed_at
     said = SignOptions(annotations=draft.annotations, lifetime=lifetime, sequence=draft.sequence)
-    _read_back(work, key, said, draft.signed_at, pool)
-    (result,) = _report(work, key)
+    (result,) = _report(_read_back(work, key, said, draft.signed_at, pool), key)
     return result
 
 
@@ -314,8 +315,11 @@ def _plan(
 ) -> _Work:
     lacking: list[Target] = []
     missing: set[Reference] = set()
+    stored: dict[str, tuple[str, ...]] = {}
     for place in item.places:
-        names = item.names if options.force else _uncovered(place, item, format, key, options, now, pool)
+        claims = _standing(place, item, format, key, pool)
+        stored[place.place] = _where(place, claims)
+        names = item.names if options.force else _uncovered(claims, item, options, now)
         if names:
             lacking.append(place)
             missing.update(names)
@@ -323,25 +327,36 @@ def _plan(
     if lacking:
         draft = _draft(tuple(n for n in item.names if n in missing), options, now)
         drafts = format.draft(item.descriptor, draft, key)
-    return _Work(item=item, format=format, lacking=tuple(lacking), drafts=drafts)
+    return _Work(item=item, format=format, lacking=tuple(lacking), drafts=drafts, stored=stored)
 
 
-def _uncovered(
-    place: Target,
-    item: _Item,
-    format: Format,
-    key: PublicKey,
-    options: SignOptions,
-    now: datetime,
-    pool: Executor | None,
-    made_at: datetime | None = None,
-) -> tuple[Reference, ...]:
-    """The names that no standing signature of this key and format covers as asked (made at ``made_at``)."""
+def _standing(place: Target, item: _Item, format: Format, key: PublicKey, pool: Executor | None) -> list[Claim]:
+    """What stands of this key and format at a place, verified.
+
+    Raises:
+        Unavailable: if not all of it can be seen.
+    """
     *_, evidence = gather(place.store, item.descriptor.digest, (format,), pool=pool)
     if evidence.faults:
         fault = evidence.faults[0]
         raise Unavailable(f"cannot see which signatures stand already: {fault.message}", hint=fault.hint)
-    subjects = [s for c in _own_claims(evidence, key) for s in c.subjects if s.digest == item.descriptor.digest]
+    return [c for c in _own_claims(evidence, key) if any(s.digest == item.descriptor.digest for s in c.subjects)]
+
+
+def _where(place: Target, claims: list[Claim]) -> tuple[str, ...]:
+    """Where claims are stored, as references."""
+    found: dict[str, None] = {}
+    for claim in claims:
+        at = claim.place
+        found[f"{place.place}:{at.name}" if isinstance(at, Tag) else f"{place.place}@{at.manifest}"] = None
+    return tuple(found)
+
+
+def _uncovered(
+    claims: list[Claim], item: _Item, options: SignOptions, now: datetime, made_at: datetime | None = None
+) -> tuple[Reference, ...]:
+    """The names that no standing signature covers as asked (made at ``made_at``)."""
+    subjects = [s for c in claims for s in c.subjects if s.digest == item.descriptor.digest]
     if made_at is not None:
         subjects = [s for s in subjects if s.claimed_at == made_at]
     return tuple(n for n in item.names if not any(_covers(s, n, options, now) for s in subjects))
@@ -410,16 +425,24 @@ def _list_again(place: Target, item: _Item, key: PublicKey, pending: Pending) ->
         pending.remove(place.place, image, digest)
 
 
-def _read_back(work: _Work, key: PublicKey, options: SignOptions, now: datetime, pool: Executor | None) -> None:
+def _read_back(work: _Work, key: PublicKey, options: SignOptions, now: datetime, pool: Executor | None) -> _Work:
+    """See that what was pushed is found again; returns where.
+
+    Raises:
+        Unavailable: it is not.
+    """
     made = {n for d in work.drafts for n in d.draft.names}
+    stored = dict(work.stored)
     for place in work.lacking:
-        absent = _uncovered(place, work.item, work.format, key, options, now, pool, made_at=now)
-        missing = [n for n in absent if n in made]
+        claims = _standing(place, work.item, work.format, key, pool)
+        stored[place.place] = _where(place, claims)
+        missing = [n for n in _uncovered(claims, work.item, options, now, made_at=now) if n in made]
         if missing:
             raise Unavailable(
                 f"the signature of {missing[0]} was stored in {place.place} but does not read back",
                 hint="run the same command again",
             )
+    return replace(work, stored=stored)
 
 
 def _report(work: _Work, key: PublicKey) -> Iterable[Signed]:
@@ -433,4 +456,5 @@ def _report(work: _Work, key: PublicKey) -> Iterable[Signed]:
             created=place in work.lacking,
             expires_at=work.drafts[0].draft.expires_at if place in work.lacking else None,
             platform=work.item.descriptor.platform,
+            stored=work.stored.get(place.place, ()),
         )

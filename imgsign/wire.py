@@ -20,7 +20,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import NoReturn
 from urllib.parse import urlsplit
@@ -42,7 +42,7 @@ class Node:
     ``InvalidEnvelope``.
     """
 
-    value: object
+    value: object = field(repr=False)  # of a credentials file it is a password
     path: str = "$"
     error: type[Malformed] = Malformed
 

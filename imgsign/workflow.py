@@ -27,7 +27,7 @@ from imgsign.oci import Artifact, Descriptor, Image, Manifest
 from imgsign.policy.model import NameRule, Policy, Reject, Rule, SignedBy
 from imgsign.reference import Digest, Reference
 from imgsign.resolve import INDEX_DEPTH, Target, children, default_locate, target_of, wall_clock
-from imgsign.stores import Locate, Store
+from imgsign.stores import Locate, Store, attached, newest
 from imgsign.trust import Keys, TrustedKey, TrustStore
 
 
@@ -217,17 +217,18 @@ def _config_of(manifest: Manifest) -> tuple[Descriptor, ...]:
 def _keep_signatures(store: Store, manifest: Manifest, destination: Destination) -> None:
     """Take along what is attached and looks like a signature, judged or not: the next verifier judges it.
 
-    One that is not there or not what its digest says is left behind; a failing registry is an error.
+    One that is not there or not what its digest says is left behind; a failing registry is an error unless
+    there is a mirror that answers. What the registry has under a tag counts before what a mirror has kept of it.
     """
     if not destination.keeps_signatures:
         return
     places = dict.fromkeys(p for f in FORMATS.values() for p in f.places(manifest.digest))
     listed: list[tuple[str | Digest, str | None]] = [(p.name, p.name) for p in places if isinstance(p, Tag)]
     if any(isinstance(p, Referrers) for p in places):
-        listed.extend((d.digest, None) for d in islice(store.referrers(manifest.digest), Limits().referrers))
+        listed.extend((d.digest, None) for d in islice(attached(store, manifest.digest), Limits().referrers))
     for what, tag in listed:
         try:
-            found = store.fetch(what)
+            found = newest(store, what) if isinstance(what, str) else store.fetch(what)
             place = Referrers(found.digest) if tag is None else Tag(tag)
             wanted = {d.digest: d for f in FORMATS.values() for d in f.wanted(Artifact(manifest=found), place)}
             if not wanted:

@@ -7,6 +7,7 @@ times the request is sent (one number if they are the same), and sometimes a phr
     d  denied, conclusively      exit 1: only where the registry gave a definite answer, see below
     u  denied, but undecided     exit 3: evidence is missing
     e  error                     exit 3: the image, or the place of its signature, cannot be read or written
+    n  allowed, and noted        exit 0: a mirror was passed over, which is reported with the phrase
 
 ``e4`` is an error after four tries whose text holds the phrase of its column (:data:`COLUMN_PHRASES`);
 ``e1=k`` is one after one try, with the phrase ``k`` of :data:`PHRASES`.
@@ -20,6 +21,9 @@ Conclusive denials are right in three cases only. *Absent*: the one place that h
 page or a redirect elsewhere is one without that API (GHCR, docker-registry, pages of single-page
 applications), and its fallback tag then is a definite 404. *One bad candidate* (law 4): what is stored as
 a signature is not there, not JSON, or not what its digest says, and the denial names that.
+
+A mirror's failure changes no verdict: every cell of a mirror's row is a good end, with a note where
+something was missed. Signing never asks a mirror.
 """
 
 from __future__ import annotations
@@ -51,14 +55,17 @@ COLUMN_PHRASES = {
 
 PHRASES = {
     "absent": "0 of 1 needed",
+    "at-mirror": "thief.test (for mirror.test) answered 401",
     "blob": "has no blob sha256:",
     "bytes": " bytes, its descriptor says ",
     "early": "storage.test ended its answer early",
     "elsewhere": "answered 307 to ",
     "entry": "is listed, but ",
     "fewer": "fewer bytes",
+    "form": "answered 307 to POST token for registry.test",
     "gave-up": "it was overwritten every time",
     "hash": "is not what its digest says",
+    "lacks": "it lacks signatures that the registry has",
     "lost": "was stored in registry.test/app but does not read back",
     "malformed": "malformed",
     "missing": "MANIFEST_BLOB_UNKNOWN",
@@ -70,6 +77,7 @@ PHRASES = {
     "said": "but the registry says sha256:",
     "standing": "is not overwritten",
     "unusable": "is unusable",
+    "wrong": "UNAUTHORIZED: incorrect username or password",
 }
 
 _IMAGE = r"^GET .*/manifests/1$"
@@ -88,8 +96,19 @@ _UPLOAD = r"^PUT .*/blobs/uploads/"
 _PUT = r"^PUT .*/manifests/sha256:"
 _PUT_FALLBACK = r"^PUT .*/manifests/sha256-[0-9a-f]{64}$"
 _PUT_SIG = r"^PUT .*\.sig$"
+_FORM = r"^POST https://auth\.registry\.test/"
+_CHILD = r"^GET .*/manifests/CHILD$"
+_CHILD_LISTING = r"^GET .*/referrers/CHILD$"
+_MIRROR = r"^[A-Z]+ https://mirror\.test/"
+_MIRROR_IMAGE = r"^GET https://mirror\.test/.*/manifests/1$"
+_MIRROR_LISTING = r"^GET https://mirror\.test/.*/referrers/"
+_MIRROR_SIGNATURE = r"^GET https://mirror\.test/.*/manifests/sha256:(?!IMAGE)"
+_MIRROR_SIG_TAG = r"^GET https://mirror\.test/.*\.sig$"
+_MIRROR_CONTENT = r"^GET https://mirror\.test/.*/blobs/(?!LAYER|CONFIG)"
+_MIRROR_LAYER = r"^GET https://mirror\.test/.*/blobs/LAYER"
 
-# command, what is asked, pattern, what the registry has (a: referrers API, b: a bundle, s: a .sig tag)
+# command, what is asked, pattern, what there is: at the registry a: referrers API, b: a bundle, s: a .sig tag,
+# x: an index of two platforms; besides m: a mirror with all of that; o: an identity token in place of a password
 _TABLE = (
     # refused reset  hang   401    403    404    408    429s   429d   500    503
     # html           cut            digest         size           away           loop
@@ -208,6 +227,63 @@ _TABLE = (
     ("sign once", "PUT manifest", _PUT, "a", """
       a2      a2     a2     a2     e1     e1     a2     a2     a2     a2     a2
       e1=missing     a1             e1=said        a1             e1=elsewhere   e1=elsewhere"""),
+    # A platform index: signed with its children, children first; pulled with all of them.
+    ("sign", "child of an index", _CHILD, "ax", """
+      e4      e4     e2     e2     e1     e1     e4     e4     e4     e4     e4
+      e1             e1=other       e1=other       e1=other       e1             e6"""),
+    ("sign", "PUT signature of a child", _PUT, "ax", """
+      e4      e4     e2     e2     e1     e1     e4     e4     e4     e4     e4
+      e1=missing     a3             e1=said        a3             e1=elsewhere   e1=elsewhere"""),
+    ("verify", "child of an index", _CHILD, "abx", """
+      a0      a0     a0     a0     a0     a0     a0     a0     a0     a0     a0
+      a0             a0             a0             a0             a0             a0"""),
+    ("pull", "child of an index", _CHILD, "abx", """
+      e4      e4     e2     e2     e1     e1     e4     e4     e4     e4     e4
+      e1             e1=other       e1=other       e1=other       e1             e6"""),
+    ("pull", "layer of a child", _LAYER, "abx", """
+      e4      e4     e2     e1     e1     e1=blob e4    e4     e4     e4     e4
+      e1=more        e1=fewer       e1=hash        e1=more        e1             e5"""),
+    ("pull", "referrers of a child", _CHILD_LISTING, "abx", """
+      e4      e4     e2     e2     e1     a1     e4     e4     e4     e4     e4
+      a1             e1=unusable    a1             a1             a1             e6"""),
+    # OAuth2: the token request is a POST whose body holds the identity token.
+    ("verify", "token by POST", _FORM, "abo", """
+      e4      e4     e2     e1     e1     e1=wrong e4  e4     e4     e4     e4
+      e1=no-token    e1=no-token    e1=rejected    a1             e1=form        e1=form"""),
+    ("pull", "token by POST", _FORM, "abo", """
+      e4      e4     e2     e1     e1     e1=wrong e4  e4     e4     e4     e4
+      e1=no-token    e1=no-token    e1=rejected    a1             e1=form        e1=form"""),
+    ("sign", "token by POST", _FORM, "ao", """
+      e4      e4     e2     e1     e1     e1=wrong e4  e4     e4     e4     e4
+      e1=no-token    e1=no-token    e1=rejected    a2             e1=form        e1=form"""),
+    # Through a mirror that may say what a tag means.
+    ("verify", "mirror: image by tag", _MIRROR_IMAGE, "abm", """
+      n4      n4     n2     n1     n1     n1     n4     n4     n4     n4     n4
+      n1             n1             n1=said        n1=said        n1=at-mirror   n6"""),
+    ("verify", "mirror: referrers", _MIRROR_LISTING, "abm", """
+      n4      n4     n2     n1     n1     n1=lacks n4   n4     n4     n4     n4
+      n1=lacks       n1=unusable    n1=lacks       a1             n1=lacks       n6"""),
+    ("verify", "mirror: signature manifest", _MIRROR_SIGNATURE, "abm", """
+      n4      n4     n2     n1     n1     n1     n4     n4     n4     n4     n4
+      n1             n1=other       n1=other       n1=other       n1=at-mirror   n6"""),
+    ("verify", "mirror: signature blob", _MIRROR_CONTENT, "abm", """
+      n4      n4     n2     n1     n1     n1     n4     n4     n4     n4     n4
+      n1             n1=bytes       n1=other       n1=more        n1=at-mirror   n6"""),
+    ("verify", "mirror: .sig tag", _MIRROR_SIG_TAG, "sm", """
+      n4      n4     n2     n1     n1     n1=lacks n4   n4     n4     n4     n4
+      n1             n1             n1=said        n1=said        n1=at-mirror   n6"""),
+    ("pull", "mirror: image by tag", _MIRROR_IMAGE, "abm", """
+      n4      n4     n2     n1     n1     n1     n4     n4     n4     n4     n4
+      n1             n1             n1=said        n1=said        n1=at-mirror   n6"""),
+    ("pull", "mirror: layer", _MIRROR_LAYER, "abm", """
+      n4      n1     n2     n1     n1     n1     n4     n4     n4     n4     n4
+      n1=more        n1=fewer       n1=hash        n1=more        n1=at-mirror   n6"""),
+    ("pull", "mirror: everything", _MIRROR, "abm", """
+      n4      n4     n2     n1     n1     n13    n4     n4     n4     n4     n4
+      n1             n4             n1=said        n1=said        n1=at-mirror   n6"""),
+    ("sign", "mirror: everything", _MIRROR, "am", """
+      a0      a0     a0     a0     a0     a0     a0     a0     a0     a0     a0
+      a0             a0             a0             a0             a0             a0"""),
 )  # fmt: skip
 
 

@@ -143,7 +143,7 @@ def _other_digest(usual: Answer) -> Answer:
         return usual.with_header("Docker-Content-Digest", str(Digest.of(b"another"))) if declared else usual
     body = re.sub(rb"sha256:([0-9a-f])", lambda m: b"sha256:%x" % (int(m[1], 16) ^ 1), usual.body)
     if body == usual.body:
-        body = re.sub(rb'("token": ")', rb"\1x", body)
+        body = re.sub(rb'("(?:access_)?token": ")', rb"\1x", body)
     if body == usual.body and b'"manifests"' not in body:
         middle = len(body) // 2
         body = body[:middle] + bytes((body[middle] ^ 1,)) + body[middle + 1 :]

@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from imgsign.cli.doctor import document, text
-from imgsign.doctor import Finding, State, examine, is_healthy, tls
+from imgsign.doctor import Finding, State, examine, is_healthy
+from imgsign.doctor.tls import tls
 from imgsign.oci import Manifest
-from imgsign.reference import Reference
+from imgsign.reference import Digest, Reference
 from imgsign.signing import SignOptions, sign
 from imgsign.transport.config.host_files import HostFiles
 from imgsign.transport.places import MirrorOption
@@ -58,13 +59,15 @@ def registry(*, api: bool = True) -> Simulator:
     return sim
 
 
-def ask(sim: Simulator, base: Path, *mirrors: str, logged_in: bool = True) -> tuple[Finding, ...]:
+def ask(
+    sim: Simulator, base: Path, *mirrors: str, logged_in: bool = True, name: Reference = NAME, **more: str
+) -> tuple[Finding, ...]:
     auth = base64.b64encode(f"alice:{PASSWORD}".encode()).decode()
     auths = {"registry.test": {"auth": auth}} if logged_in else {}
     (base / "config.json").write_text(json.dumps({"auths": auths}))
-    environ = {"DOCKER_CONFIG": str(base), "HTTPS_PROXY": f"http://bob:{PROXY}@proxy.test:3128"}
+    environ = {"DOCKER_CONFIG": str(base), "HTTPS_PROXY": f"http://bob:{PROXY}@proxy.test:3128", **more}
     hosts = HostFiles(environ, root=base, mirrors=tuple(MirrorOption.parse(m) for m in mirrors))
-    return examine(NAME, transport=sim.transport(environ=environ), hosts=hosts, environ=environ, now=NOW)
+    return examine(name, transport=sim.transport(environ=environ), hosts=hosts, environ=environ, now=NOW)
 
 
 def shown(findings: tuple[Finding, ...], base: Path) -> str:
@@ -84,6 +87,7 @@ HEALTHY = """\
   host files   none
   mirrors      none
   address      https://registry.test, through the proxy http://proxy.test:3128
+  tls files    the usual roots
   registry     answers 401, API version registry/2.0
   challenge    bearer from https://auth.registry.test/token
   clock        this machine is 2 s ahead of the registry
@@ -209,16 +213,91 @@ def test_a_failing_listing_is_bad(tmp_path: Path) -> None:
     assert "registry.test answered 500 to GET referrers of sha256:" in found.text
 
 
-def test_mirrors_are_asked_in_order_and_a_dead_one_is_a_note(tmp_path: Path) -> None:
+def mirror(sim: Simulator, host: str, **tags: str) -> Simulator:
+    """A mirror beside the registry that has images of some salts under tags."""
+    found = Simulator(host)
+    for tag, salt in tags.items():
+        found.put_image("app", tag=tag.removeprefix("_"), salt=salt)
+    sim.site(host, lambda seen: found._with_faults(seen, len(found._faults)))
+    return found
+
+
+def test_mirrors_are_asked_in_order_for_what_they_are_asked_in_a_verification(tmp_path: Path) -> None:
     sim = registry()
-    sim.site("one.test", lambda s: Answer())
-    sim.site("two.test", lambda s: Answer(status=404))
-    findings = ask(sim, tmp_path, "registry.test=one.test", "registry.test=two.test/cache")
-    assert line(findings, "mirror 1").text == "one.test/app (from --mirror) answers 200"
-    dead = line(findings, "mirror 2")
+    mirror(sim, "one.test", _1="")
+    mirror(sim, "two.test", other="another")
+    sim.site("three.test", lambda s: Answer(status=404))
+    options = [f"registry.test={m}" for m in ("one.test", "two.test", "three.test/cache")]
+    findings = ask(sim, tmp_path, *options)
+    digest = sim.repository("app").tags["1"]
+    assert line(findings, "mirror 1") == Finding(
+        label="mirror 1", text=f"one.test/app (from --mirror) answers 200, has {digest}"
+    )
+    assert line(findings, "mirror 1 tls").text == "the usual roots"
+    lacking = line(findings, "mirror 2")
+    assert lacking.text == f"two.test/app (from --mirror) answers 200, lacks {digest}"
+    assert (lacking.state, lacking.hint) == (State.NOTE, "it is passed over: the registry is asked instead")
+    dead = line(findings, "mirror 3")
     assert (dead.state, dead.hint) == (State.NOTE, "it is passed over, which takes time")
-    assert dead.text == "two.test/cache/app (from --mirror): two.test has no /v2/"
+    assert dead.text == "three.test/cache/app (from --mirror): three.test has no /v2/"
+    labels = [f.label for f in findings]
+    assert labels.index("mirror 1") < labels.index("mirror 2") < labels.index("address")
     assert is_healthy(findings)
+
+
+def _registries_conf(base: Path, *mirrors: str, more: str = "") -> None:
+    (base / "etc/containers").mkdir(parents=True)
+    tables = "".join(f'[[registry.mirror]]\nlocation = "{m}"\n{more}' for m in mirrors)
+    (base / "etc/containers/registries.conf").write_text(f'[[registry]]\nlocation = "registry.test"\n{tables}')
+
+
+def test_a_mirror_that_lags_behind_is_seen_by_what_it_says_of_the_tag(tmp_path: Path) -> None:
+    sim = registry()
+    mirror(sim, "fresh.test", _1="")
+    stale = mirror(sim, "stale.test", _1="old").repository("app").tags["1"]
+    _registries_conf(tmp_path, "fresh.test", "stale.test")
+    findings = ask(sim, tmp_path)
+    digest, source = sim.repository("app").tags["1"], tmp_path / "etc/containers/registries.conf"
+    assert line(findings, "mirror 1").text == f"fresh.test (from {source}) answers 200, resolves 1 to {digest}".replace(
+        "fresh.test", "fresh.test/app"
+    )
+    lagging = line(findings, "mirror 2")
+    assert lagging.text.endswith(f" answers 200, resolves 1 to {stale}, the registry to {digest}")
+    assert (lagging.state, lagging.hint) == (State.NOTE, "it is asked first: it lags behind, or somebody else answers")
+
+
+def test_a_mirror_that_lies_is_said_to(tmp_path: Path) -> None:
+    sim = registry()
+    mirror(sim, "liar.test", _1="").serve_instead("/manifests/", b"{}")
+    found = line(ask(sim, tmp_path, "registry.test=liar.test"), "mirror 1")
+    assert found.state is State.NOTE
+    assert " has the digest sha256:" in found.text
+
+
+def test_a_mirror_for_tags_only_is_not_asked_for_a_digest(tmp_path: Path) -> None:
+    sim = registry()
+    mirror(sim, "one.test", _1="")
+    _registries_conf(tmp_path, "one.test", more='pull-from-mirror = "tag-only"\n')
+    pinned = NAME.at(Digest.parse(sim.repository("app").tags["1"]))
+    found = line(ask(sim, tmp_path, name=pinned), "mirror 1")
+    assert found.text.endswith(" answers 200, is asked what tags mean only")
+
+
+def test_the_files_that_vouch_for_a_registry_are_named(tmp_path: Path) -> None:
+    directory = tmp_path / ".config/containers/certs.d/registry.test"
+    directory.mkdir(parents=True)
+    for name in ("ca.crt", "client.cert", "client.key"):
+        (directory / name).write_text("not read before it is needed")
+    sim = registry()
+    found = line(ask(sim, tmp_path, HOME=str(tmp_path), SSL_CERT_FILE="/roots.pem"), "tls files")
+    assert found == Finding(
+        label="tls files",
+        text=f"SSL_CERT_FILE '/roots.pem', '{directory}/ca.crt', client certificate '{directory}/client.cert'",
+    )
+    (directory / "client.key").unlink()
+    half = line(ask(sim, tmp_path, HOME=str(tmp_path)), "tls files")
+    assert half.state is State.BAD
+    assert half.hint == "a client certificate is a pair: NAME.cert and NAME.key"
 
 
 def test_a_broken_configuration_file_is_named(tmp_path: Path) -> None:

@@ -55,12 +55,15 @@ FLOORS: dict[str, int] = {
     "signers": 4,
     "stores": 4,
     "transport": 4,
+    "checking": 5,
     "doctor": 5,
     "examine": 5,
     "load": 5,
     "login": 5,
     "pending": 5,
+    "pinning": 5,
     "resolve": 5,
+    "scanning": 5,
     "signing": 5,
     "workflow": 5,
     "__main__": 6,
@@ -352,7 +355,7 @@ def test_help_loads_nothing_but_the_command_line() -> None:
     assert not tops(loaded) & {"typer", "requests", "cryptography", "securesystemslib", "rich", "yaml", "nacl"}
 
 
-@pytest.mark.parametrize("command", ["verify", "pull"])
+@pytest.mark.parametrize("command", ["verify", "pull", "check"])
 def test_help_of_a_reading_command_loads_no_signers_and_no_network(command: str) -> None:
     loaded = loaded_by(f"from imgsign.cli import main\nassert main(['{command}', '--help']) == 0")
     assert f"imgsign.cli.{command}" in loaded

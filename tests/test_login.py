@@ -17,6 +17,8 @@ from imgsign.login import Outcome, log_in, log_out, parse_registry
 from imgsign.transport import Transport
 from imgsign.transport.config.rewrite import put_entry
 from imgsign.transport.credentials import Credential, Credentials, Known
+from imgsign.transport.tokens import Token
+from tests import leaks
 from tests.answers import Answer, Seen, error_answer
 from tests.credential_program import CredentialProgram
 from tests.simulator import Simulator
@@ -355,11 +357,32 @@ def test_no_secret_reaches_a_foreign_host_or_a_text(tmp_path: Path, name: str, a
         sim.store("app", transport).fetch("1")
     except ImgsignError as e:
         texts += ["".join(traceback.format_exception(e)), repr(e), str(e), str(e.hint), repr(vars(e))]
-    texts += [repr(transport._auth._ways), repr(transport._auth._tokens._kept)]
+    texts += leaks.texts(transport)
     foreign = [f"{s} {dict(s.headers)} {s.body.decode()}" for s in sim.seen("evil.example")]
     for secret in SECRETS.values():
         for spelling in _spellings(secret):
             assert [t for t in texts + foreign if spelling in t] == []
+
+
+@pytest.mark.parametrize("name", ["file", "variable", "helper", "auth", "identity", "registry"])
+def test_what_is_kept_of_secrets_does_not_show_them(tmp_path: Path, name: str) -> None:
+    sim = Simulator()
+    sim.require_token()
+    sim.identity_tokens = {SECRETS["identity"]}
+    sim.site("auth.registry.test", lambda seen: Answer(body=json.dumps({"token": SECRETS["token"]}).encode()))
+    sim.tokens[SECRETS["token"]] = sim.tokens[SECRETS["registry"]] = {"repository:app:pull"}
+    sim.put_image("app", tag="1")
+    transport = sim.transport(environ=_places(tmp_path)[name])
+    sim.store("app", transport).fetch("1")
+    found = leaks.reachable(transport)
+    # The probe has got to where the secrets are.
+    kept = [f.secret for f in found if isinstance(f, Credential)] + [f.value for f in found if isinstance(f, Token)]
+    assert SECRETS[name] in kept
+    assert name == "registry" or SECRETS["token"] in kept
+    shown = leaks.texts(transport)
+    for secret in SECRETS.values():
+        for spelling in _spellings(secret):
+            assert [t for t in shown if spelling in t] == []
 
 
 def _echo(seen: Seen) -> str:

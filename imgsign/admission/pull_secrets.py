@@ -18,6 +18,7 @@ import re
 import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
+from math import inf
 from pathlib import Path
 
 from imgsign.admission.cache import Bounded
@@ -64,7 +65,7 @@ class OneRegistry:
         """Where it is from."""
         return self._credential.source
 
-    def find(self, registry: str, path: str = "") -> Credential | None:
+    def find(self, registry: str, path: str = "", *, left: float = inf) -> Credential | None:
         """Return it to the registry it is for."""
         return self._credential if registry == self._registry else None
 

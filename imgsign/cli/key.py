@@ -54,7 +54,7 @@ _PasswordStdin = Annotated[
     bool,
     typer.Option(
         "--password-stdin",
-        help="Read the password from one line of standard input. IMGSIGN_PASSWORD comes first.",
+        help="Read the password from one line of standard input, whatever IMGSIGN_PASSWORD says.",
         show_default=False,
     ),
 ]
@@ -85,7 +85,7 @@ def generate(
 ) -> None:
     """Make a key pair: NAME.key to sign with, NAME.pub to verify with.
 
-    The password comes from IMGSIGN_PASSWORD, from standard input with --password-stdin, or from a prompt on a
+    The password comes from standard input with --password-stdin, from IMGSIGN_PASSWORD, or from a prompt on a
     terminal.
     """
     from imgsign.signers import keyfile
@@ -120,7 +120,7 @@ def show(
 ) -> None:
     """Show what a key is: its kind, fingerprint, cosign's hint, and the public key in PEM.
 
-    An encrypted private key needs its password, from IMGSIGN_PASSWORD, --password-stdin or a prompt.
+    An encrypted private key needs its password, from --password-stdin, IMGSIGN_PASSWORD or a prompt.
     """
     from imgsign.signers.keyfile import kind_title
 

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imgsign.cli.options import TIMEOUT, InsecureHttp, Timeout, TrustedRealm, parse_deadline
+from imgsign.cli.options import (
+    TIMEOUT,
+    CertificateAuthority,
+    InsecureHttp,
+    Timeout,
+    TrustedRealm,
+    parse_deadline,
+)
 from imgsign.cli.password import ask_login_password, ask_user
 
 if TYPE_CHECKING:
@@ -33,6 +40,7 @@ def command(
     ] = False,
     insecure_http: InsecureHttp = None,
     trusted_realm: TrustedRealm = None,
+    ca: CertificateAuthority = None,
     timeout: Timeout = TIMEOUT,
 ) -> int:
     """Log in to a registry, and keep that where docker keeps it.
@@ -55,12 +63,13 @@ def command(
             trusted_realms=frozenset(trusted_realm or ()),
             credentials=credentials,
             keep_identity=keep_identity,
+            ca=tuple(ca or ()),
             deadline=deadline,
         )
 
     user = username if username is not None else ask_user(name)
     password = ask_login_password(name, from_stdin=password_stdin)
-    done = log_in(name, user, password, environ=os.environ, connect=connect)
+    done = log_in(name, user, password, environ=os.environ, connect=connect, deadline=deadline)
     for note in done.notes:
         print(f"warning: {note}", file=sys.stderr)
     print(f"logged in to {done.registry}, stored in {done.place}")

@@ -73,6 +73,7 @@ Mirror = Annotated[
     typer.Option(
         "--mirror",
         metavar="[HOST[/PATH]=]MIRROR[/PATH]",
+        envvar="IMGSIGN_MIRROR",
         help="Look for content and signatures here first; HOST is any registry if left out. Tags are still resolved "
         "at the registry. In place of the mirrors in this machine's configuration. Repeatable.",
         show_default=False,
@@ -83,6 +84,7 @@ CertificateAuthority = Annotated[
     typer.Option(
         "--ca",
         metavar="FILE",
+        envvar="IMGSIGN_CA",
         help="PEM file of certificate authorities to trust for registries, in addition to the usual ones. Repeatable.",
         show_default=False,
     ),
@@ -106,7 +108,10 @@ Identity = Annotated[
     ),
 ]
 Output = Annotated[
-    str, typer.Option("--output", "-o", metavar="text|json", help="Form of the result on standard output.")
+    str,
+    typer.Option(
+        "--output", "-o", metavar="text|json", envvar="IMGSIGN_OUTPUT", help="Form of the result on standard output."
+    ),
 ]
 Quiet = Annotated[
     bool, typer.Option("--quiet", "-q", help="Print only repo@sha256:… of each image.", show_default=False)

@@ -2,8 +2,9 @@
 
 In this order, and never in another:
 
-1. ``IMGSIGN_PASSWORD``: set is set, even if empty;
-2. with ``--password-stdin``: one line of standard input for each password asked for;
+1. with ``--password-stdin``: one line of standard input for each password asked for, or a prompt if that is
+   a terminal: what was typed as a flag wins over what is in the environment;
+2. ``IMGSIGN_PASSWORD``: set is set, even if empty;
 3. a prompt without echo, only if standard input and standard error are both terminals;
 4. an error that says how to give one.
 
@@ -37,10 +38,10 @@ def ask_password(what: str, *, from_stdin: bool = False) -> bytes:
     Raises:
         SignerError: if there is none.
     """
-    if (given := _variable(VARIABLE)) is not None:
-        return given
     if from_stdin and not _is_terminal(sys.stdin):
         return _read_line()
+    if not from_stdin and (given := _variable(VARIABLE)) is not None:
+        return given
     if _interactive():
         return _prompt(f"password for {what}: ")
     raise SignerError(f"{what} is encrypted and no password was given", hint=f"set {VARIABLE}, or use --password-stdin")
@@ -57,10 +58,10 @@ def ask_new_password(what: str, *, from_stdin: bool = False) -> bytes:
     Raises:
         SignerError: if there is none, it is empty, or the two differ.
     """
-    if (given := _variable(VARIABLE)) is not None:
-        return _not_empty(given, f"{VARIABLE} is set but empty")
     if from_stdin and not _is_terminal(sys.stdin):
         return _not_empty(_read_line(), "the password on standard input is empty")
+    if not from_stdin and (given := _variable(VARIABLE)) is not None:
+        return _not_empty(given, f"{VARIABLE} is set but empty")
     if _interactive():
         return _not_empty(_prompt_twice(f"new password for {what}: "), "the password is empty")
     raise SignerError(

@@ -132,6 +132,7 @@ def signed_json(signed: Signed, *, dry_run: bool) -> dict[str, object]:
         "format": signed.format,
         "key": signed.key.fingerprint,
         "created": signed.created and not dry_run,
+        "signatures": list(signed.stored),
         "expires_at": None if signed.expires_at is None else format_time(signed.expires_at),
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,12 +18,10 @@ from imgsign.cli.options import (
     CertificateAuthority,
     Identity,
     InsecureHttp,
-    Output,
     Quiet,
     References,
     Timeout,
     TrustedRealm,
-    check_output,
     read_targets,
     registries,
 )
@@ -35,9 +34,23 @@ if TYPE_CHECKING:
     from imgsign.reference import Digest, Reference
     from imgsign.resolve import Target
     from imgsign.signing import Signed, SignOptions
+    from imgsign.wire import Node
 
+SignOutput = Annotated[
+    str,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="text|json|github",
+        envvar="IMGSIGN_OUTPUT",
+        help="Form of the result on standard output. github: text, and the outputs and summary of the job's step.",
+    ),
+]
 THREADS = 8
 _DIGEST_FILE_LIMIT = 1024 * 1024  # bytes; buildx metadata with provenance takes some 10 KiB
+_BUILDX_DIGEST = "containerimage.digest"
+_PUSHED = re.compile(r"^[^\n:]{1,256}: digest: (sha256:[0-9a-f]{64}) size: [0-9]{1,12}\r?$", re.MULTILINE)
+"""The last line of ``docker push``."""
 
 
 def command(
@@ -59,6 +72,7 @@ def command(
             "--format",
             "-f",
             metavar="bundle|simple",
+            envvar="IMGSIGN_FORMAT",
             help="bundle: Sigstore bundle as OCI referrer, read by cosign 3 (default). simple: cosign's .sig tag, "
             "read by cosign, skopeo, podman. Repeatable.",
             show_default=False,
@@ -70,13 +84,20 @@ def command(
     ] = None,
     expires: Annotated[
         str | None,
-        typer.Option("--expires", metavar="90d", help="Valid for this long: s, m, h, d, w or y.", show_default=False),
+        typer.Option(
+            "--expires",
+            metavar="90d",
+            envvar="IMGSIGN_EXPIRES",
+            help="Valid for this long: s, m, h, d, w or y.",
+            show_default=False,
+        ),
     ] = None,
     sequence: Annotated[
         int | None,
         typer.Option(
             "--sequence",
             metavar="N",
+            envvar="IMGSIGN_SEQUENCE",
             help="A number that grows with every release, for min-sequence.",
             show_default=False,
         ),
@@ -86,6 +107,7 @@ def command(
         typer.Option(
             "--expect-digest",
             metavar="DIGEST",
+            envvar="IMGSIGN_EXPECT_DIGEST",
             help="Refuse if the tag is anything else.",
             show_default=False,
         ),
@@ -95,7 +117,9 @@ def command(
         typer.Option(
             "--digest-file",
             metavar="FILE",
-            help="Like --expect-digest, read from a file: a plain digest or buildx --metadata-file.",
+            envvar="IMGSIGN_DIGEST_FILE",
+            help="Like --expect-digest, read from a file: a plain digest, buildx --metadata-file, or what docker push "
+            "printed.",
             show_default=False,
         ),
     ] = None,
@@ -119,7 +143,7 @@ def command(
             show_default=False,
         ),
     ] = None,
-    output: Output = "text",
+    output: SignOutput = "text",
     quiet: Quiet = False,
     password_stdin: Annotated[
         bool,
@@ -141,13 +165,14 @@ def command(
     signature of this key covers already is left alone. Nothing is reported before it has been read back
     and verified.
 
-    The key's password comes from IMGSIGN_PASSWORD, --password-stdin, or a prompt on a terminal.
+    The key's password comes from --password-stdin, IMGSIGN_PASSWORD, or a prompt on a terminal.
     """
     from imgsign.cli import password
     from imgsign.signers import load_signer
     from imgsign.signing import SignOptions, sign
 
-    as_json = check_output(output)
+    if output not in ("text", "json", "github"):
+        raise UsageError(f"unknown output {quote(output)}", hint="use text, json or github")
     targets = read_targets(refs, registries(insecure_http, timeout, trusted_realm, ca=ca), identity)
     options = SignOptions(
         formats=tuple(dict.fromkeys(format or ("bundle",))),
@@ -175,7 +200,7 @@ def command(
     except (NotFound, AuthenticationFailed, Unavailable) as e:
         _hint_from_engine(targets, refs, e)
         raise
-    _show(results, options, as_json=as_json, quiet=quiet)
+    _show(results, options, output, quiet=quiet)
     return 0
 
 
@@ -236,25 +261,40 @@ def _expected(digest: str | None, file: str | None) -> Digest | None:
 
 
 def parse_digest_file(raw: bytes, name: str) -> Digest:
-    """Read a plain digest, or ``containerimage.digest`` of buildx's ``--metadata-file`` JSON.
+    """Read a plain digest, ``containerimage.digest`` of buildx's ``--metadata-file`` JSON, or docker push's output.
+
+    buildx bake writes one such object for each target: all must name one digest, as must all lines of docker push.
 
     Raises:
-        UsageError: it holds neither.
+        UsageError: it holds none, or several.
     """
     from imgsign.reference import Digest
 
     try:
         if raw.lstrip()[:1] == b"{":
-            members = load_json(raw, limit=_DIGEST_FILE_LIMIT).entries()
-            if "containerimage.digest" not in members:
-                raise UsageError(
-                    f"{quote(name)} has no key 'containerimage.digest'",
-                    hint="push with buildx: --push --metadata-file",
-                )
-            return Digest.parse(members["containerimage.digest"].text())
-        return Digest.parse(raw.decode("ascii").strip())
+            found = {Digest.parse(text) for text in _metadata_digests(load_json(raw, limit=_DIGEST_FILE_LIMIT))}
+        else:
+            text = raw.decode("utf-8").strip()
+            pushed = _PUSHED.findall(text)
+            found = {Digest.parse(t) for t in pushed} if pushed else {Digest.parse(text)}
     except (Malformed, UnicodeDecodeError) as e:
         raise UsageError(f"{quote(name)} holds no digest: {e}", hint="write sha256:… to it, or buildx metadata") from e
+    if not found:
+        raise UsageError(
+            f"{quote(name)} has no key 'containerimage.digest'", hint="push with buildx: --push --metadata-file"
+        )
+    if len(found) > 1:
+        raise UsageError(f"{quote(name)} holds {len(found)} digests", hint="give the one to sign: --expect-digest")
+    return found.pop()
+
+
+def _metadata_digests(metadata: Node) -> list[str]:
+    """Every ``containerimage.digest`` of buildx's metadata, or of bake's, which has a level more."""
+    members = metadata.entries()
+    if _BUILDX_DIGEST in members:
+        return [members[_BUILDX_DIGEST].text()]
+    targets = [m.entries() for m in members.values() if isinstance(m.value, dict)]
+    return [t[_BUILDX_DIGEST].text() for t in targets if _BUILDX_DIGEST in t]
 
 
 def _hint_from_engine(targets: list[Target], typed: Sequence[str], error: RegistryError) -> None:
@@ -293,11 +333,15 @@ def _pending() -> PendingFiles | None:
     return None if home is None else PendingFiles(Path(home) / "imgsign" / "pending")
 
 
-def _show(results: tuple[Signed, ...], options: SignOptions, *, as_json: bool, quiet: bool) -> None:
+def _show(results: tuple[Signed, ...], options: SignOptions, output: str, *, quiet: bool) -> None:
     from imgsign.cli import render
     from imgsign.formats import FORMATS
 
-    if as_json:
+    if output == "github":
+        from imgsign.cli.job import fill_job
+
+        fill_job(results, os.environ)
+    if output == "json":
         print(render.document(render.signed_json(r, dry_run=options.dry_run) for r in results))
         return
     if quiet:

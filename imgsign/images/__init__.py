@@ -35,8 +35,8 @@ class Found:
     where it stands in the file's own terms (``spec.containers[0].image``, ``FROM 2``), ``role`` what it is for
     (``container``, ``base``, ``copy``, ``mount``, ``syntax``, ``cache``, ``volume``, ``model``, …). ``spot`` is
     where a person looks. ``pin`` is the stretch that ``--pin`` may replace by the pinned reference; ``None`` if
-    no replacement there would do, and then ``unpinnable`` says why. ``replacement`` turns the pinned reference
-    into what to write at ``pin`` where that is not the reference itself (a digest alone, a URL).
+    no replacement there would do, and then ``unpinnable`` says why. ``replacement`` is what to write at
+    ``pin``, with ``{reference}`` for the pinned reference and ``{digest}`` for the digest alone.
     ``subject`` names the object it belongs to (``Deployment shop/web``, ``service web``), if any.
     """
 
@@ -66,7 +66,8 @@ class Problem:
 class Build:
     """A Dockerfile that a file names: ``dockerfile`` relative to ``context``, both as written after expansion.
 
-    ``inline`` is its text if the file holds it; ``contexts`` are named contexts (name -> value).
+    ``inline`` is its text if the file holds it; ``contexts`` are named contexts (name -> value). An argument of
+    ``None`` is given, but its value is not known.
     """
 
     context: str
@@ -74,7 +75,7 @@ class Build:
     spot: Spot
     inline: str | None = None
     target: str | None = None
-    arguments: Mapping[str, str] = field(default_factory=dict, hash=False)
+    arguments: Mapping[str, str | None] = field(default_factory=dict, hash=False)
     contexts: Mapping[str, str] = field(default_factory=dict, hash=False)
     subject: str | None = None
 

@@ -181,7 +181,7 @@ def _decrypt(block: bytes, password: bytes, source: Source) -> object:
 
 
 def _wrong_password(source: Source) -> NoReturn:
-    raise SignerError(f"wrong password for {source.name}", hint="IMGSIGN_PASSWORD comes first if it is set")
+    raise SignerError(f"wrong password for {source.name}", hint="IMGSIGN_PASSWORD counts before a prompt")
 
 
 def _load_pem(block: bytes) -> object:

@@ -17,6 +17,13 @@ Edit = Callable[[Artifact | None], Artifact | None]
 """What a tag should hold next, given what it holds now; ``None``: it is already as wanted."""
 
 
+Piece = bytes | memoryview
+"""Some bytes of a stream; a ``memoryview`` is good only until the next one is asked for."""
+
+Room = Callable[[], memoryview]
+"""Asked for a place to put the next bytes of a stream, so that they need not be copied there."""
+
+
 class Store(Protocol):
     """One repository at one place.
 
@@ -43,8 +50,10 @@ class Store(Protocol):
         """
         ...
 
-    def stream(self, descriptor: Descriptor, *, start: int = 0) -> Iterator[bytes]:
+    def stream(self, descriptor: Descriptor, *, start: int = 0, room: Room | None = None) -> Iterator[Piece]:
         """Yield the blob's bytes from offset ``start``, in large pieces, at most ``size - start`` of them.
+
+        A piece is ``bytes``, or the beginning of what ``room`` returned last: a store may use it or not.
 
         NOT hashed: the caller hashes, since it may know the bytes before ``start``. Fewer or more bytes
         than the descriptor says raise ``ContentMismatch`` at the end.
@@ -99,6 +108,14 @@ class Several(Protocol):
         """The registry of the name alone: where one writes, and reads what one is about to sign."""
         ...
 
+    def attached(self, subject: Digest) -> Iterator[Descriptor]:
+        """Yield the referrers of a subject that was judged; what fails is reported while some place answers."""
+        ...
+
+    def newest(self, tag: str) -> Manifest:
+        """Get what a signature's tag holds, from the registry rather than from a mirror that may lag."""
+        ...
+
     def doubt(self, descriptor: Descriptor) -> bool:
         """Take note that what was streamed of a blob is not it; whether another place may have it."""
         ...
@@ -107,6 +124,16 @@ class Several(Protocol):
 def sources(store: Store) -> tuple[Store, ...]:
     """Where to look for the signatures of an image, in order: what one place lacks another may have."""
     return store.sources if isinstance(store, Several) else (store,)
+
+
+def attached(store: Store, subject: Digest) -> Iterator[Descriptor]:
+    """Yield the referrers of a subject that was judged, to take them along."""
+    return store.attached(subject) if isinstance(store, Several) else store.referrers(subject)
+
+
+def newest(store: Store, tag: str) -> Manifest:
+    """Get what a signature's tag holds, from the most authoritative place that has it."""
+    return store.newest(tag) if isinstance(store, Several) else store.fetch(tag)
 
 
 def doubt(store: Store, descriptor: Descriptor) -> bool:

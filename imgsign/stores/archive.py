@@ -33,7 +33,7 @@ from imgsign.errors import ContentMismatch, DestinationError, InvalidManifest, T
 from imgsign.oci import OCI_CONFIG, OCI_INDEX, Artifact, Blob, Descriptor, Manifest, Platform
 from imgsign.platforms import choose, host_platform, suits
 from imgsign.reference import Digest, Reference
-from imgsign.stores import Store, doubt
+from imgsign.stores import Piece, Store, doubt
 from imgsign.stores.blobfiles import ATTEMPTS, Progress, quiet
 from imgsign.stores.layout import disk
 from imgsign.stores.layout_index import REF_NAME
@@ -296,7 +296,7 @@ def _run(copies: list[_Copy], pool: Executor | None) -> None:
         wait(futures)
 
 
-def _write_at(handle: int, piece: bytes, offset: int) -> None:
+def _write_at(handle: int, piece: Piece, offset: int) -> None:
     view = memoryview(piece)
     while view:
         count = os.pwrite(handle, view, offset)

@@ -7,13 +7,13 @@ through a symbolic link: a layout that somebody else made must not be able to po
 elsewhere.
 
 Named is not yet on disk: :meth:`BlobFiles.sync` sees to that for all that was written or found standing,
-since what stands may be what a killed run wrote and never synced.
+since what stands may be what a killed run wrote and never synced. Large blobs are put on disk as they come
+(:mod:`imgsign.stores.appending`), by the thread that brings them, so that the last pass finds little to do.
 """
 
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -23,16 +23,17 @@ from pathlib import Path
 from imgsign.errors import ContentMismatch, DestinationError, NotFound, RegistryError, TooLarge, Unavailable
 from imgsign.oci import Descriptor
 from imgsign.reference import Digest
+from imgsign.stores import Piece, Room
+from imgsign.stores.appending import Appending, hash_file
 
-PIECE = 1024 * 1024  # bytes read or hashed at once: hashing releases the interpreter lock for pieces this large
 ATTEMPTS = 5  # times one blob is continued after its connection broke
-_BEHIND = 8 * 1024 * 1024  # bytes of a blob after which the system is told to begin to put them on disk
+_LARGE = 8 * 1024 * 1024  # bytes from which a blob is put on disk by itself; for smaller ones one pass is cheaper
 
 Progress = Callable[[int], None]
 """Told how many more bytes of a blob are here (negative where a bad part was thrown away)."""
 
-Fetch = Callable[[int], Iterator[bytes]]
-"""Streams a blob's bytes from an offset."""
+Fetch = Callable[[int, Room], Iterator[Piece]]
+"""Streams a blob's bytes from an offset, into the room given if it can: see :meth:`imgsign.stores.Store.stream`."""
 
 _WRITERS = 64  # processes and threads that may fetch one blob at the same time
 _NOT_A_LINK = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # O_NONBLOCK: a FIFO must not hang us
@@ -47,7 +48,7 @@ class BlobFiles:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._unsynced: dict[Path, None] = {}
+        self._unsynced: dict[Path, bool] = {}  # named since the last sync; whether its bytes are not on disk yet
 
     def path(self, digest: Digest) -> Path:
         """Where a blob lies; built from a parsed digest, so it cannot lead elsewhere."""
@@ -92,15 +93,15 @@ class BlobFiles:
         with os.fdopen(handle, "rb") as file:
             if os.fstat(file.fileno()).st_size != descriptor.size:
                 return False
-            if _hash_file(file.fileno(), descriptor.digest.algorithm).hexdigest() != descriptor.digest.hex:
+            if hash_file(file.fileno(), descriptor.digest.algorithm).hexdigest() != descriptor.digest.hex:
                 return False
-        self._unsynced[self.path(descriptor.digest)] = None
+        self._unsynced[self.path(descriptor.digest)] = True
         return True
 
     def put(self, descriptor: Descriptor, raw: bytes) -> None:
         """Write bytes that were checked already; nothing happens if they stand."""
         if not self.stands(descriptor):
-            self.fill(descriptor, lambda start: iter((raw[start:],)))
+            self.fill(descriptor, lambda start, room: iter((raw[start:],)))
 
     def fill(self, descriptor: Descriptor, fetch: Fetch, progress: Progress = quiet) -> None:
         """Stream a blob into place, continuing a part file if one was left behind.
@@ -112,17 +113,21 @@ class BlobFiles:
         final = self.path(descriptor.digest)
         final.parent.mkdir(parents=True, exist_ok=True)
         self._refuse_links(final)
+        large = descriptor.size >= _LARGE
         with _part_file(final) as (handle, part):
-            _Filling(handle, descriptor, progress).run(fetch)
+            _Filling(handle, descriptor, progress, past_cache=large).run(fetch)
             os.fchmod(handle, 0o644)
+            if large:
+                os.fsync(handle)
             os.replace(part, final)
-        self._unsynced[final] = None
+        self._unsynced[final] = not large
 
     def sync(self) -> None:
         """Put on disk all that was written or found standing: one pass, files first, then directories."""
-        paths = list(self._unsynced)
-        for path in paths:
-            sync_path(path)
+        paths = dict(self._unsynced)
+        for path, written in paths.items():
+            if written:
+                sync_path(path)
         if paths:
             for directory in (*sorted({p.parent for p in paths}), self._directory):
                 sync_path(directory)
@@ -145,17 +150,14 @@ class _Filling:
     a server that answers Range with other bytes.
     """
 
-    def __init__(self, handle: int, descriptor: Descriptor, progress: Progress) -> None:
-        self._handle = handle
+    def __init__(self, handle: int, descriptor: Descriptor, progress: Progress, *, past_cache: bool) -> None:
         self._wanted = descriptor
         self._progress = progress
         if os.fstat(handle).st_size > descriptor.size:  # no part of this blob, so not worth hashing
             os.ftruncate(handle, 0)
-        self._hasher = _hash_file(handle, descriptor.digest.algorithm)
-        self._size = os.fstat(handle).st_size
-        self._pieced = self._size > 0
-        self._begun = self._size  # up to where the system was told to put it on disk
-        progress(self._size)
+        self._file = Appending(handle, descriptor.digest.algorithm, past_cache=past_cache)
+        self._pieced = self._file.size > 0
+        progress(self._file.size)
 
     def run(self, fetch: Fetch) -> None:
         """Bring all of the blob; what was pieced together wrongly is fetched once more.
@@ -164,59 +166,52 @@ class _Filling:
             ContentMismatch: what came in one answer is not what the descriptor says; nothing of it is left.
             RegistryError: the source failed.
         """
-        for last in (False, True):
-            try:
-                self._stream(fetch)
-                self._check()
-                return
-            except ContentMismatch:
-                pieced = self._pieced
-                self._empty()
-                if last or not pieced:
-                    raise
-            except Unavailable as e:
-                if last or not self._pieced or not _is_wrong_range(e):
-                    raise
-                self._empty()
+        with self._file:
+            for last in (False, True):
+                try:
+                    self._stream(fetch)
+                    self._check()
+                    return
+                except ContentMismatch:
+                    pieced = self._pieced
+                    self._empty()
+                    if last or not pieced:
+                        raise
+                except Unavailable as e:
+                    if last or not self._pieced or not _is_wrong_range(e):
+                        raise
+                    self._empty()
 
     def _empty(self) -> None:
         """Throw away all that is here."""
-        os.ftruncate(self._handle, 0)
-        self._progress(-self._size)
-        self._hasher = hashlib.new(self._wanted.digest.algorithm)
-        self._size, self._begun, self._pieced = 0, 0, False
+        self._progress(-self._file.size)
+        self._file.empty()
+        self._pieced = False
 
     def _stream(self, fetch: Fetch) -> None:
         """Append what is missing; after a broken connection go on where it ended, the hash carried on."""
+        file, wanted = self._file, self._wanted
         for attempt in range(ATTEMPTS):
-            if self._size == self._wanted.size:
+            if file.size == wanted.size:
                 return
-            begun = self._size
+            begun = file.size
             try:
-                for piece in fetch(begun):
-                    self._append(piece)
+                for piece in fetch(begun, file.room):
+                    if file.size + len(piece) > wanted.size:
+                        raise ContentMismatch(f"blob {wanted.digest} has more bytes than the {wanted.size} expected")
+                    file.append(piece)
+                    self._progress(len(piece))
                 return
             except Unavailable:
-                if attempt == ATTEMPTS - 1 or self._size == begun:
+                if attempt == ATTEMPTS - 1 or file.size == begun:
                     raise  # the transport has retried already; without progress it will not get better
                 self._pieced = True
 
-    def _append(self, piece: bytes) -> None:
-        if self._size + len(piece) > self._wanted.size:
-            raise ContentMismatch(f"blob {self._wanted.digest} has more bytes than the {self._wanted.size} expected")
-        self._hasher.update(piece)
-        _write_all(self._handle, piece)
-        self._size += len(piece)
-        if self._size - self._begun >= _BEHIND:
-            _begin_writing(self._handle, self._begun, self._size - self._begun)
-            self._begun = self._size
-        self._progress(len(piece))
-
     def _check(self) -> None:
-        wanted, found = self._wanted.digest, self._hasher.hexdigest()
-        if self._size != self._wanted.size or found != wanted.hex:
+        wanted, found = self._wanted.digest, self._file.hexdigest()
+        if self._file.size != self._wanted.size or found != wanted.hex:
             raise ContentMismatch(
-                f"blob {wanted} is not what its digest says: got {self._size} bytes with the digest "
+                f"blob {wanted} is not what its digest says: got {self._file.size} bytes with the digest "
                 f"{wanted.algorithm}:{found}, expected {self._wanted.size} bytes"
             )
 
@@ -257,27 +252,6 @@ def _open_part(part: Path) -> int:
         os.close(handle)
         raise DestinationError(f"{str(part)!r} is not a regular file of its own", hint="remove it")
     return handle
-
-
-def _hash_file(handle: int, algorithm: str) -> hashlib._Hash:
-    hasher = hashlib.new(algorithm)
-    offset = 0
-    while piece := os.pread(handle, PIECE, offset):
-        hasher.update(piece)
-        offset += len(piece)
-    return hasher
-
-
-def _write_all(handle: int, piece: bytes) -> None:
-    view = memoryview(piece)
-    while view:
-        view = view[os.write(handle, view) :]
-
-
-def _begin_writing(handle: int, offset: int, count: int) -> None:
-    """Let the system begin to put bytes on disk while more are fetched, so that fsync will have little left to do."""
-    if hasattr(os, "posix_fadvise"):  # what macOS lacks is only advice
-        os.posix_fadvise(handle, offset, count, os.POSIX_FADV_DONTNEED)
 
 
 def sync_path(path: Path) -> None:

@@ -1,12 +1,13 @@
 """A docker engine as the place a pull puts an image: ``docker:``.
 
 Sources: Docker Engine API v1.24 and newer, ``ImageCreate``, ``ImageLoad``, ``ImageTag``, ``ImageInspect``;
-docker/cli ``cli/registry`` and moby ``api/types/registry`` for ``X-Registry-Auth``.
+moby ``api/types/registry`` (``AuthConfig``), docker/cli ``cli/config/credentials`` for ``X-Registry-Auth``.
 
 The engine is asked to pull ``repo@digest`` of the judged digest, with the credentials imgsign itself has
-for the registry. What it then has is checked: its image ID must be a digest of what was verified (the
-config's, where an engine keeps images by config, else the manifest's), and its RepoDigests must hold the
-judged digest. Only then does it get the tag, and both are checked again under the tag.
+for that repository: a password, an identity token or a registry token, each under its own name. What it
+then has is checked: its image ID must be a digest of what was verified (the config's, where an engine keeps
+images by config, else the manifest's), and its RepoDigests must hold the judged digest. Only then does it
+get the tag, and both are checked again under the tag.
 
 An engine that cannot pull (no way to the registry, no right to read there, the image is in an OCI layout)
 is given an archive made of content that was hashed here, without a name in it; the image ID is checked in
@@ -28,36 +29,32 @@ from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from imgsign.errors import AuthenticationFailed, DestinationError, UsageError
 from imgsign.oci import Artifact, Descriptor, Manifest, Platform
 from imgsign.platforms import choose
-from imgsign.reference import DOCKER_HUB, Digest, Reference
+from imgsign.reference import Digest, Reference, Repository
 from imgsign.stores import Store
 from imgsign.stores.archive import ArchiveDestination, ImageConfig, fetch_config
 from imgsign.stores.blobfiles import Progress, quiet
 from imgsign.stores.engine import Engine, EngineImage, RegistryAuth
 from imgsign.stores.engine_progress import LayerProgress
 from imgsign.stores.layout import disk
+from imgsign.transport.config.docker import server_of
+from imgsign.transport.config.entry import TOKEN_USER, Credential, Kind
 from imgsign.wire import dump_json
 
 SCHEME = "docker:"
-_HUB_SERVER = "https://index.docker.io/v1/"  # what docker calls Docker Hub in credentials
 
+FindLogin = Callable[[Repository], Credential | None]
+"""Finds who one is for a repository; ``None``: anonymous. May raise ``AuthenticationFailed``."""
 
-class Login(Protocol):
-    """A user and a password for a registry, such as :class:`imgsign.transport.credentials.Credential`."""
-
-    @property
-    def user(self) -> str: ...
-
-    @property
-    def password(self) -> str: ...
-
-
-FindLogin = Callable[[str], Login | None]
-"""Finds who one is at a registry, named as in references; ``None``: anonymous. May raise ``AuthenticationFailed``."""
+_MEMBERS = {
+    Kind.PASSWORD: "password",
+    Kind.IDENTITY_TOKEN: "identitytoken",
+    Kind.REGISTRY_TOKEN: "registrytoken",
+}
+"""Where ``X-Registry-Auth`` has a secret: an engine sends a token that stands as password to the wrong place."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +100,7 @@ class EngineDestination:
         name: Reference | None,
         *,
         platform: Platform | None = None,
-        find_login: FindLogin = lambda registry: None,
+        find_login: FindLogin = lambda repository: None,
         progress: Progress = quiet,
         scratch: Path | None = None,
     ) -> None:
@@ -184,7 +181,7 @@ class EngineDestination:
     ) -> tuple[EngineImage | None, str | None]:
         """Let the engine pull; the checked image, or why it could not."""
         try:
-            login = self._find_login(pinned.repository.registry)
+            login = self._find_login(pinned.repository)
         except AuthenticationFailed as e:
             return None, e.message  # going on without would ask as somebody else
         before = self._engine.image(pinned)
@@ -271,11 +268,11 @@ class _Taken:
     config: ImageConfig
 
 
-def registry_auth(registry: str, login: Login) -> RegistryAuth:
+def registry_auth(registry: str, login: Credential) -> RegistryAuth:
     """Write credentials as docker's client does: base64url (padded) of JSON."""
-    server = _HUB_SERVER if registry == DOCKER_HUB else registry
-    raw = dump_json({"username": login.user, "password": login.password, "serveraddress": server})
-    return RegistryAuth(header=base64.urlsafe_b64encode(raw).decode("ascii"), secrets=(login.password,))
+    members = {} if login.user == TOKEN_USER else {"username": login.user}
+    raw = dump_json({**members, _MEMBERS[login.kind]: login.secret, "serveraddress": server_of(registry)})
+    return RegistryAuth(header=base64.urlsafe_b64encode(raw).decode("ascii"), secrets=login.secrets)
 
 
 def _mismatch(engine: Engine, name: str, found: EngineImage | None, accepted: frozenset[Digest]) -> DestinationError:

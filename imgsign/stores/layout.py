@@ -35,8 +35,9 @@ from imgsign.errors import (
 )
 from imgsign.oci import MANIFEST_LIMIT, MANIFEST_TYPES, Artifact, Blob, Descriptor, Manifest
 from imgsign.reference import Digest
-from imgsign.stores import Edit, Store, doubt
-from imgsign.stores.blobfiles import PIECE, BlobFiles, Progress, quiet
+from imgsign.stores import Edit, Piece, Room, Store, doubt
+from imgsign.stores.appending import PIECE
+from imgsign.stores.blobfiles import BlobFiles, Progress, quiet
 from imgsign.stores.layout_index import REF_NAME, LayoutIndex, described
 from imgsign.stores.together import Stop, run_all
 from imgsign.wire import load_json, quote
@@ -115,7 +116,7 @@ class LayoutStore:
         with disk(self.directory):
             return Blob.checked(descriptor, self._blobs.read(descriptor.digest, limit=limit))
 
-    def stream(self, descriptor: Descriptor, *, start: int = 0) -> Iterator[bytes]:
+    def stream(self, descriptor: Descriptor, *, start: int = 0, room: Room | None = None) -> Iterator[Piece]:
         """See :class:`imgsign.stores.Store`."""
         with disk(self.directory), os.fdopen(self._blobs.open(descriptor.digest), "rb") as file:
             size = os.fstat(file.fileno()).st_size
@@ -212,7 +213,9 @@ class LayoutStore:
             progress(wanted.size)
         else:
             try:
-                self._blobs.fill(wanted, lambda start: stop.checked(source.stream(wanted, start=start)), progress)
+                self._blobs.fill(
+                    wanted, lambda start, room: stop.checked(source.stream(wanted, start=start, room=room)), progress
+                )
             except ContentMismatch:
                 if not doubt(source, wanted):
                     raise

@@ -86,11 +86,16 @@ class Registries:
             self._said.add(text)
             self._note(text)
 
-    def login(self, registry: str) -> Credential | None:
-        """Who one is at a registry, by the environment: for an engine that pulls for us."""
+    def login(self, repository: Repository) -> Credential | None:
+        """Who one is for a repository, by the environment: for an engine that pulls for us.
+
+        Raises:
+            AuthenticationFailed: a place of credentials cannot be used.
+            Unavailable: the deadline has passed.
+        """
         from imgsign.transport.credentials import Credentials
 
-        return Credentials(self._environ).find(registry)
+        return Credentials(self._environ).find(repository.registry, repository.path, left=self.transport.left())
 
 
 def store_at(places: Places, transport: Transport, note: Callable[[str], None]) -> Store:

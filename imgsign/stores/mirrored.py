@@ -12,19 +12,20 @@ says is believed without a digest.
 - Everything is written to the registry of the name, and read back from there by what writes it.
 
 A mirror that fails, lies or lacks something is passed over and reported by ``note``, one line for each
-mirror and kind of fault; the registry's failure is the store's. A mirror whose bytes were not those of
-their digest is not asked for content again.
+mirror and kind of fault; the registry's failure is the store's, except that signatures which a mirror has
+are taken along without it. A mirror whose bytes were not those of their digest is not asked for content again.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 from imgsign.errors import AuthenticationFailed, ContentMismatch, ImgsignError, NotFound, RegistryError, Unavailable
 from imgsign.oci import Artifact, Blob, Descriptor, Manifest
 from imgsign.reference import Digest
-from imgsign.stores import Edit, Store
+from imgsign.stores import Edit, Piece, Room, Store
 from imgsign.transport import Transport
 from imgsign.transport.places import Place, Places
 from imgsign.wire import printable
@@ -46,6 +47,7 @@ class _Site:
         self.is_out = False
         self.resolved = False
         self._note = note
+        self._is_alone = False
         self._reported: set[str] = set()
 
     def report(self, kind: str, what: str) -> None:
@@ -79,6 +81,8 @@ class MirroredStore:
         self._mirrors = tuple(_Site(p, make(p, transport), note) for p in places.mirrors)
         self._primary = make(places.primary, transport)
         self.registry = self._primary if places.primary == places.registry else make(places.registry, transport)
+        self._note = note
+        self._is_alone = False
         self._lock = threading.Lock()
         self._absent: dict[str, set[_Site]] = {}
         self.listed: dict[Digest, dict[_Site, set[Digest]]] = {}
@@ -118,7 +122,7 @@ class MirroredStore:
                     site.report_error(e)
         return self._primary.blob(descriptor, limit=limit)
 
-    def stream(self, descriptor: Descriptor, *, start: int = 0) -> Iterator[bytes]:
+    def stream(self, descriptor: Descriptor, *, start: int = 0, room: Room | None = None) -> Iterator[Piece]:
         """Yield a blob's bytes, unhashed; where one place stops, the next goes on.
 
         The caller hashes, and tells :meth:`doubt` if the bytes were wrong.
@@ -127,7 +131,7 @@ class MirroredStore:
             if not site.may_give(descriptor.digest):
                 continue
             try:
-                for piece in site.store.stream(descriptor, start=start):
+                for piece in site.store.stream(descriptor, start=start, room=room):
                     with self._lock:
                         self._streamed.setdefault(descriptor.digest, set()).add(site)
                     start += len(piece)
@@ -137,7 +141,7 @@ class MirroredStore:
                 site.report_error(e)
             if start == descriptor.size and start:
                 return
-        yield from self._primary.stream(descriptor, start=start)
+        yield from self._primary.stream(descriptor, start=start, room=room)
 
     def doubt(self, descriptor: Descriptor) -> bool:
         """Pass over the mirrors that a wrong blob came from; whether there were any."""
@@ -166,6 +170,46 @@ class MirroredStore:
                 if descriptor.digest not in seen:
                     seen.add(descriptor.digest)
                     yield descriptor
+
+    # Signatures that are taken along with an image, which has been judged by then
+
+    def attached(self, subject: Digest) -> Iterator[Descriptor]:
+        """Yield what any place lists; a failing registry is only reported while a mirror answers."""
+        try:
+            yield from self.referrers(subject)
+        except RegistryError as e:
+            self._go_on_without_registry(e)
+
+    def newest(self, tag: str) -> Manifest:
+        """Get what the registry has under a signature's tag; what a mirror has if the registry has or says nothing.
+
+        A mirror may have kept the tag as it was before a signature was added or replaced.
+
+        Raises:
+            NotFound: no place that answers has it.
+            RegistryError: the registry's, if no mirror answers.
+        """
+        *mirrors, registry = self.sources
+        try:
+            return registry.fetch(tag)
+        except RegistryError as e:
+            for source in mirrors:
+                with suppress(NotFound):  # also made of a mirror's failure, which is reported
+                    found = source.fetch(tag)
+                    why = "has none" if isinstance(e, NotFound) else "fails"
+                    self._note(f"signatures of {tag} are those of a mirror, since the registry {why}")
+                    return found
+            if isinstance(e, NotFound):
+                raise
+            self._go_on_without_registry(e)
+            raise NotFound(e.message) from e
+
+    def _go_on_without_registry(self, error: RegistryError) -> None:
+        if all(site.is_out for site in self._mirrors):
+            raise error
+        if not self._is_alone:
+            self._is_alone = True
+            self._note(f"signatures were taken along from mirrors only: {printable(error.message, limit=_SAID)}")
 
     # Writing
 
@@ -252,9 +296,9 @@ class _Source:
         """Get a blob from any place."""
         return self._whole.blob(descriptor, limit=limit)
 
-    def stream(self, descriptor: Descriptor, *, start: int = 0) -> Iterator[bytes]:
+    def stream(self, descriptor: Descriptor, *, start: int = 0, room: Room | None = None) -> Iterator[Piece]:
         """Stream a blob from any place."""
-        return self._whole.stream(descriptor, start=start)
+        return self._whole.stream(descriptor, start=start, room=room)
 
     def has(self, descriptor: Descriptor) -> bool:
         """Whether the registry has the blob."""

@@ -24,7 +24,7 @@ from dataclasses import replace
 from imgsign.errors import ContentMismatch, InvalidDigest, RegistryError, TooLarge, Unavailable
 from imgsign.oci import Artifact, Blob, Descriptor, Manifest
 from imgsign.reference import Digest, Repository
-from imgsign.stores import Edit
+from imgsign.stores import Edit, Piece, Room
 from imgsign.stores.listing import AddEntry, entry_of, is_listed
 from imgsign.stores.manifests import Manifests
 from imgsign.stores.referrers import list_referrers
@@ -67,7 +67,7 @@ class RemoteStore:
             reply.refuse_page(f"blob {descriptor.digest} of {self.repository.path}")
             raise
 
-    def stream(self, descriptor: Descriptor, *, start: int = 0) -> Iterator[bytes]:
+    def stream(self, descriptor: Descriptor, *, start: int = 0, room: Room | None = None) -> Iterator[Piece]:
         """Yield a blob's bytes from ``start``, unhashed: see :meth:`imgsign.stores.Store.stream`.
 
         A connection that breaks in between raises ``Unavailable``; nothing is resumed here.
@@ -80,7 +80,7 @@ class RemoteStore:
         with self._open_blob(descriptor, start) as body:
             # Some servers ignore Range: then the bytes before `start` come again.
             skip = start if body.status == 200 else 0
-            for piece in body.pieces(skip + left + 1):
+            for piece in body.pieces(skip + left + 1, None if skip else room):
                 if skip >= len(piece):
                     skip -= len(piece)
                     continue

@@ -9,6 +9,8 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Executor, wait
 
+from imgsign.stores import Piece
+
 
 class Stopped(Exception):
     """Work was given up because other work failed, whose error is the one that counts."""
@@ -29,7 +31,7 @@ class Stop:
         if self._event.is_set():
             raise Stopped
 
-    def checked(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
+    def checked(self, pieces: Iterable[Piece]) -> Iterator[Piece]:
         """Yield pieces until then."""
         for piece in pieces:
             self.check()

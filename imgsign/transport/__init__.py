@@ -3,7 +3,7 @@
 - :mod:`~imgsign.transport.session`: ``Transport``, the only way to send a ``request.Request``
 - :mod:`~imgsign.transport.pool`: connections; ``failures``: what it means when they fail
 - :mod:`~imgsign.transport.replies`: bounded reading, and errors made of answers
-- :mod:`~imgsign.transport.retry`: what is tried again, and when
+- :mod:`~imgsign.transport.retry`, ``deadline``: what is tried again, when, and until when
 - :mod:`~imgsign.transport.hosts`: origins, where one may be sent, proxies
 - :mod:`~imgsign.transport.auth`, ``challenge``, ``tokens``, ``fetch``: answering a 401
 - :mod:`~imgsign.transport.realms`: which token servers are asked, and which see credentials

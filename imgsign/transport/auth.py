@@ -4,7 +4,8 @@ Sources: RFC 9110 §11 (which took over RFC 7235), RFC 6750 §3, RFC 7617, and d
 specification (``docs/content/spec/auth/token.md``).
 
 Nothing is asked in advance: the first request to a repository goes out bare, and its 401 says how. From
-then on requests to that repository carry their token right away.
+then on requests to that repository carry their token right away. A 403 is an answer and no question, but
+one with a Bearer challenge says which scope was missing: that is asked for once.
 
 Which token server may be asked and what it may see is decided in :mod:`imgsign.transport.realms`. Basic
 goes only to the origin that asked for it, and a registry token (a ready Bearer) only to the registry
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TypeAlias
@@ -57,11 +58,15 @@ class Authorization:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Bearer:
-    """How a repository wants its tokens: where from, and under which scopes besides our own."""
+    """How a repository wants its tokens: where from, and under which scopes besides our own.
+
+    ``wide``: also those for the repository itself count, since a token of our own scope was not enough.
+    """
 
     realm: str
     service: str | None
     scopes: tuple[str, ...]
+    wide: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +98,7 @@ class Authenticator:
         self._realms = realms
         self._is_login = keep_identity is not None
         self._tokens = Tokens(fetch=fetch_token, left=left, clock=clock, keep_identity=keep_identity)
+        self._left = left
         self._lock = threading.Lock()
         self._ways: dict[tuple[Origin, str], _Way] = {}
 
@@ -103,6 +109,7 @@ class Authenticator:
         view = copy.copy(self)
         view._realms = self._realms.including(insecure_http)
         view._tokens = self._tokens.bound(fetch=fetch_token, left=left)
+        view._left = left
         return view
 
     def known(self, origin: Origin, repository: Repository, access: Access) -> Authorization | None:
@@ -125,7 +132,7 @@ class Authenticator:
         Raises:
             AuthenticationFailed: made of ``refusal``, if there is nothing (more) to offer.
         """
-        credential = self._credentials.find(repository.registry, repository.path)
+        credential = self._find(repository)
         way = self._choose(origin, parse_challenges(challenges), credential, refusal)
         with self._lock:
             # Basic is asked for by an origin, Bearer for one repository of it.
@@ -136,6 +143,40 @@ class Authenticator:
         if found is None:
             raise self._refused(origin, repository, way, credential, refusal)
         return found
+
+    def widen(
+        self, origin: Origin, repository: Repository, access: Access, challenges: str, rejected: Authorization | None
+    ) -> Authorization | None:
+        """Answer a 403 that names the scope it takes (RFC 6750 §3.1); ``None``: there is nothing wider to offer.
+
+        The caller asks once a request. Requests that follow carry the wider token right away.
+        """
+        found = (c.parameters for c in parse_challenges(challenges) if c.scheme == "bearer")
+        parameters = next((p for p in found if p.get("realm") and p.get("scope")), None)
+        if parameters is None:
+            return None
+        credential = self._find(repository)
+        if credential is not None and credential.kind is Kind.REGISTRY_TOKEN:
+            return None
+        way = _bearer_way(parameters, wide=True)
+        if way == self._ways.get((origin, repository.path)):
+            return None
+        try:
+            realm = Origin.parse(way.realm)
+        except RegistryError:
+            return None
+        try:
+            self._realms.check(realm, origin)
+            made = self._authorization(origin, repository, access, way, rejected)
+        except AuthenticationFailed:
+            return None  # the registry's own refusal says more
+        if made is not None:
+            with self._lock:
+                self._ways[origin, repository.path] = way
+        return made
+
+    def _find(self, repository: Repository) -> Credential | None:
+        return self._credentials.find(repository.registry, repository.path, left=self._left())
 
     def _choose(
         self, origin: Origin, challenges: tuple[Challenge, ...], credential: Credential | None, refusal: RegistryError
@@ -150,17 +191,15 @@ class Authenticator:
         if usable[0].scheme == "basic":
             self._realms.check_plaintext(origin, "registry", origin)
             return _Basic()
-        parameters = usable[0].parameters
-        scopes = tuple(parameters.get("scope", "").split())[:_SCOPES_LIMIT]
-        realm = parameters["realm"]
-        self._realms.check(Origin.parse(realm), origin)
-        return _Bearer(realm=realm, service=parameters.get("service"), scopes=scopes)
+        way = _bearer_way(usable[0].parameters)
+        self._realms.check(Origin.parse(way.realm), origin)
+        return way
 
     def _authorization(
         self, origin: Origin, repository: Repository, access: Access, way: _Way, rejected: Authorization | None
     ) -> Authorization | None:
         """Make the header, ``None`` if that takes a user and there is none."""
-        credential = self._credentials.find(repository.registry, repository.path)
+        credential = self._find(repository)
         if isinstance(way, _Basic):
             if credential is None or credential.kind is not Kind.PASSWORD:
                 return None
@@ -209,7 +248,8 @@ class Authenticator:
 def denial(refusal: RegistryError, authorization: Authorization | None) -> AuthenticationFailed:
     """Add to a 403, which no other authorization would change, with which one was asked."""
     who = ANONYMOUS if authorization is None else authorization.who
-    return _refusal(refusal, f"{refusal.message}, asked {who}", refusal.hint)
+    hint = refusal.hint if who == ANONYMOUS else f"if they lack the right, use others: {refusal.hint}"
+    return _refusal(refusal, f"{refusal.message}, asked {who}", hint)
 
 
 def _who(credential: Credential | None) -> str:
@@ -232,13 +272,18 @@ def _refusal(refusal: RegistryError, message: str, hint: str | None) -> Authenti
     return AuthenticationFailed(message, status=refusal.status, codes=refusal.codes, url=refusal.url, hint=hint)
 
 
+def _bearer_way(parameters: Mapping[str, str], *, wide: bool = False) -> _Bearer:
+    scopes = tuple(parameters.get("scope", "").split())[:_SCOPES_LIMIT]
+    return _Bearer(realm=parameters["realm"], service=parameters.get("service"), scopes=scopes, wide=wide)
+
+
 def _purpose(
     origin: Origin, repository: Repository, access: Access, way: _Bearer, credential: Credential | None
 ) -> Purpose:
     """Scopes: ours first (some servers read only the first), then what else the challenge names."""
     own_name = f"repository:{repository.path}"
     own = () if access is Access.NONE else (f"{own_name}:{access.value}",)
-    others = (s for s in way.scopes if s.rpartition(":")[0] != own_name)
+    others = (s for s in way.scopes if way.wide or s.rpartition(":")[0] != own_name)
     return Purpose(
         origin=origin,
         repository=repository,

@@ -87,6 +87,11 @@ class Certs:
         return context
 
 
+def certs_d(origin: Origin) -> str:
+    """Where docker and imgsign look for the authorities of an origin, for a hint."""
+    return f"/etc/docker/certs.d/{origin.authority}"
+
+
 def _load_authorities(context: ssl.SSLContext, path: str, what: str) -> None:
     try:
         context.load_verify_locations(cafile=path)

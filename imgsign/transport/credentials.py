@@ -16,9 +16,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
+from math import inf
 from typing import Protocol
 
-from imgsign.errors import AuthenticationFailed
+from imgsign.errors import AuthenticationFailed, Unavailable
 from imgsign.transport.config.containers import VARIABLE as AUTH_FILE
 from imgsign.transport.config.containers import AuthFile, auth_paths, load_auth_file
 from imgsign.transport.config.docker import VARIABLE, DockerConfig, config_path, find_entry, load_docker, load_variable
@@ -38,8 +39,8 @@ class Known(Protocol):
     def places(self) -> str:
         """Where they are looked for, in words; empty if nowhere."""
 
-    def find(self, registry: str, path: str = "") -> Credential | None:
-        """Return the credential for a repository of a registry; ``None``: anonymous."""
+    def find(self, registry: str, path: str = "", *, left: float = inf) -> Credential | None:
+        """Return the credential for a repository of a registry; ``None``: anonymous. ``left``: seconds to take."""
 
 
 class Given:
@@ -55,7 +56,7 @@ class Given:
         """Where it is from."""
         return self._credential.source
 
-    def find(self, registry: str, path: str = "") -> Credential | None:
+    def find(self, registry: str, path: str = "", *, left: float = inf) -> Credential | None:
         """Return it."""
         self.was_asked = True
         return self._credential
@@ -84,19 +85,25 @@ class Credentials:
         found += [quote(str(p)) for p in auth_paths(self._environ) if named or p.exists()]
         return ", ".join(found)
 
-    def find(self, registry: str, path: str = "") -> Credential | None:
+    def find(self, registry: str, path: str = "", *, left: float = inf) -> Credential | None:
         """Return the credential for a repository of a registry as references name it; ``None``: anonymous.
 
         Raises:
             AuthenticationFailed: if a place or its entry cannot be used; the message names it.
+            Unavailable: nothing was found out within ``left`` seconds.
         """
+        end = time.monotonic() + left
         # One thread asks at a time: a helper may ask a person, and once is enough.
-        with self._lock:
+        if not self._lock.acquire(timeout=-1 if left == inf else left):
+            raise Unavailable("the deadline has passed while another thread was asking for credentials")
+        try:
             if self._variable is None:
                 self._variable = load_variable(self._environ)
             found = find_entry(self._variable, registry, VARIABLE)
-            found = found or self._fresh((registry, None), lambda: self._in_docker(registry))
-            return found or self._fresh((registry, path), lambda: self._in_containers(registry, path))
+            found = found or self._fresh((registry, None), lambda: self._in_docker(registry, end))
+            return found or self._fresh((registry, path), lambda: self._in_containers(registry, path, end))
+        finally:
+            self._lock.release()
 
     def _fresh(self, key: tuple[str, str | None], ask: Callable[[], Credential | None]) -> Credential | None:
         """Return the answer of the last time, errors included, while it is fresh."""
@@ -111,14 +118,14 @@ class Credentials:
             raise AuthenticationFailed(answer.message, hint=answer.hint)
         return answer
 
-    def _in_docker(self, registry: str) -> Credential | None:
+    def _in_docker(self, registry: str, end: float) -> Credential | None:
         if self._docker is None:
             self._docker = load_docker(self._environ)
-        return self._docker.find(registry)
+        return self._docker.find(registry, end=end)
 
-    def _in_containers(self, registry: str, path: str) -> Credential | None:
+    def _in_containers(self, registry: str, path: str, end: float) -> Credential | None:
         if self._files is None:
             loaded = (load_auth_file(p, self._environ) for p in auth_paths(self._environ))
             self._files = tuple(f for f in loaded if f is not None)
-        answers = (f.find(registry, path) for f in self._files)
+        answers = (f.find(registry, path, end=end) for f in self._files)
         return next((a for a in answers if a is not None), None)

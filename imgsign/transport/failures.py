@@ -18,6 +18,7 @@ import requests
 import urllib3.exceptions
 
 from imgsign.errors import RegistryError, Unavailable
+from imgsign.transport.certs import certs_d
 from imgsign.transport.hosts import Origin
 from imgsign.transport.retry import TIMEOUT_COST, Transient
 from imgsign.wire import printable, quote, redact
@@ -34,7 +35,7 @@ def explain(error: Exception, origin: Origin, url: str, *, through: str | None) 
     text, hint, transient, cost = f"{where}: {_words(causes)}", None, True, 1
     if (bad := _first(causes, ssl.SSLCertVerificationError)) is not None:
         text = f"{where}: its certificate is not trusted: {printable(bad.verify_message, limit=200)}"
-        hint, transient = "if a private authority signs it: SSL_CERT_FILE=ca.pem", False
+        hint, transient = f"if a private authority signs it: --ca ca.pem, or {certs_d(origin)}/ca.crt", False
     elif (tls := _first(causes, ssl.SSLError)) is not None and not isinstance(tls, ssl.SSLEOFError):
         text = f"{where}: TLS fails ({printable(tls.reason or 'unknown reason', limit=100)})"
         hint, transient = f"if it is meant to speak plain http: --insecure-http {origin.authority}", False

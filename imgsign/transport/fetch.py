@@ -24,8 +24,12 @@ class Retry(Protocol):
     def __call__(self, work: Callable[[], bytes], /) -> bytes: ...
 
 
-def fetch_token(query: TokenQuery, purpose: Purpose, *, send: Send, retry: Retry) -> bytes:
+def fetch_token(
+    query: TokenQuery, purpose: Purpose, *, send: Send, retry: Retry, secrets: tuple[str, ...] = ()
+) -> bytes:
     """Ask a token server. A definite no, and be it 404, is never "the image is not there".
+
+    ``secrets`` are kept out of errors, and so is the credential.
 
     Raises:
         AuthenticationFailed: it refuses.
@@ -33,7 +37,7 @@ def fetch_token(query: TokenQuery, purpose: Purpose, *, send: Send, retry: Retry
     """
     registry = purpose.repository.registry
     credential = purpose.credential
-    secrets = () if credential is None else credential.secrets
+    secrets += () if credential is None else credential.secrets
     authorization = None
     if credential is not None and query.form is None:
         authorization = Authorization(header=credential.basic, secrets=secrets, final=True)

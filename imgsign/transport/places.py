@@ -10,7 +10,7 @@ be sent to a proxy").
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from imgsign.errors import InvalidReference, Malformed
 from imgsign.reference import Repository
@@ -33,6 +33,8 @@ class Place:
     registry. ``root``: what stands before the path in URLs. ``namespace``: the registry to name in ``?ns=``.
     ``by_tag``: it may say what a tag means. ``by_digest``: it may be asked for content. ``insecure``: plain
     http may be spoken to it. ``ca``, ``client``: files of authorities, and of pairs (certificate, key).
+    ``header``: fields that every request to its origin carries, names in lower case; the values may be
+    secrets, so they go to no other origin and into no text. ``dial_timeout``: seconds for a connection.
     """
 
     repository: Repository
@@ -45,6 +47,8 @@ class Place:
     insecure: bool = False
     ca: tuple[str, ...] = ()
     client: tuple[tuple[str, str], ...] = ()
+    header: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    dial_timeout: float | None = None
 
     def __str__(self) -> str:
         return str(self.repository)

@@ -72,8 +72,29 @@ class Pool:
                 self._files[origin] = files
                 self._adapters.pop(origin, None)
 
-    def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, *, left: float) -> Response:
+    def files(self, origin: Origin) -> Files:
+        """What is configured for TLS with an origin beyond the roots, in the order of use.
+
+        Raises:
+            Unavailable: ``certs.d`` holds half a pair, or cannot be read.
+        """
+        from imgsign.transport.certs import Certs
+
+        return Files(ca=self._ca) + Certs(self._environ).find(origin) + self._files.get(origin, Files())
+
+    def send(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        *,
+        left: float,
+        connect: float | None = None,
+    ) -> Response:
         """Send one request and return when the answer's headers are there; ``left`` bounds the wait in seconds.
+
+        ``connect``: seconds for a connection, if not :data:`CONNECT_TIMEOUT`.
 
         Raises:
             RegistryError: the URL or a header cannot be sent.
@@ -88,7 +109,7 @@ class Pool:
             return adapter.send(
                 prepared,
                 stream=True,
-                timeout=(min(CONNECT_TIMEOUT, left), min(READ_TIMEOUT, left)),
+                timeout=(min(connect or CONNECT_TIMEOUT, left), min(READ_TIMEOUT, left)),
                 verify=True,
                 proxies={} if proxy is None else {origin.scheme: proxy},
             )

@@ -8,8 +8,9 @@ environment, redirected writes, headers forwarded to other origins.
 
 Promises:
 
-- at most :data:`REDIRECTS` redirects of reads, none of writes; ``Authorization`` never leaves the origin
-  it was made for, also not on the way back; never from https to http, never into a private network;
+- at most :data:`REDIRECTS` redirects of reads, none of writes; ``Authorization`` and the headers of a place
+  never leave the origin they are for, also not on the way back; never from https to http, never into a
+  private network;
 - every request has a timeout and nothing waits past the deadline;
 - reads (and whatever else a caller says may be repeated) are tried :data:`retry.TRIES` times;
 - bytes are neither decompressed nor decoded;
@@ -24,13 +25,13 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from imgsign.errors import RegistryError, Unavailable
 from imgsign.reference import Repository
-from imgsign.transport import retry
 from imgsign.transport.auth import Authenticator, Authorization, denial
 from imgsign.transport.credentials import Credentials, Known
+from imgsign.transport.deadline import Timed
 from imgsign.transport.fetch import fetch_token
 from imgsign.transport.hosts import Origin, Proxies, api_origin, check_hop, is_loopback
 from imgsign.transport.memory import Memory
@@ -39,14 +40,11 @@ from imgsign.transport.pool import Files, Pool
 from imgsign.transport.realms import Realms
 from imgsign.transport.replies import Body, Reply, failure, refuse_encoding
 from imgsign.transport.request import Request, TooLate
-from imgsign.transport.retry import Transient
 from imgsign.transport.tokens import KeepIdentity, Purpose, TokenQuery
 from imgsign.wire import redact
 
 if TYPE_CHECKING:
     from requests.adapters import BaseAdapter
-
-T = TypeVar("T")
 
 REDIRECTS = 5
 """Redirects followed for one read; registries need one or two, curl's default is 50."""
@@ -63,7 +61,7 @@ class _SpeaksTls(Exception):
     """A server answered plain http with the wish for TLS."""
 
 
-class Transport:
+class Transport(Timed):
     """All requests of a process to all registries: one pool, one token cache; thread-safe.
 
     ``environ`` gives credentials (``DOCKER_CONFIG``, ``HOME``), proxies and ``SSL_CERT_FILE``.
@@ -88,9 +86,7 @@ class Transport:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self.clock = clock
-        self._sleep = sleep
-        self._deadline = deadline
+        super().__init__(deadline=deadline, clock=clock, sleep=sleep)
         self._insecure_http = insecure_http
         self._pool = Pool(adapter=adapter, proxies=Proxies.from_environ(environ), environ=environ, ca=ca)
         self._place: Place | None = None
@@ -124,56 +120,6 @@ class Transport:
         if place.ca or place.client:
             self._pool.trust(view.origin(place.repository), Files(ca=place.ca, client=place.client))
         return view
-
-    # Time
-
-    def left(self, doing: str = "") -> float:
-        """Return the seconds until the deadline, infinity without one; ``doing`` is said if it has passed.
-
-        Raises:
-            Unavailable: if it has passed.
-        """
-        left = self._remaining()
-        if left <= 0:
-            raise Unavailable("the deadline has passed" + (f" while {doing}" if doing else ""))
-        return left
-
-    def _remaining(self) -> float:
-        return float("inf") if self._deadline is None else self._deadline - self.clock()
-
-    def pause(self, seconds: float) -> None:
-        """Sleep.
-
-        Raises:
-            Unavailable: at once, if that would reach the deadline.
-        """
-        if seconds >= self.left():
-            raise Unavailable("the deadline is too near to try again")
-        self._sleep(seconds)
-
-    def retry(self, work: Callable[[], T], *, tries: int = retry.TRIES) -> T:
-        """Do ``work`` until it ends in anything but a ``Transient``, with growing pauses.
-
-        Raises:
-            Unavailable: saying how often it was tried. With one try, the ``Transient`` itself.
-        """
-        spent = count = 0
-        while True:
-            try:
-                return work()
-            except Transient as e:
-                count += 1
-                spent += e.cost
-                if tries == 1:
-                    raise
-                wait = None if spent >= tries else retry.delay(e, count)
-                if wait is None or wait >= self._remaining():
-                    times = "once" if count == 1 else f"{count} times"
-                    until = "" if wait is None else " until the deadline"
-                    raise Unavailable(
-                        f"{e.message}, tried {times}{until}", status=e.status, codes=e.codes, url=e.url, hint=e.hint
-                    ) from None
-            self._sleep(wait)
 
     # Requests
 
@@ -212,6 +158,14 @@ class Transport:
             return origin
         return api_origin(registry, http=False)
 
+    def tls_files(self, repository: Repository) -> Files:
+        """The files that are used for TLS with a repository's API, beyond the roots.
+
+        Raises:
+            RegistryError: they cannot be used, or the registry's name cannot be a host.
+        """
+        return self._pool.files(self.origin(repository))
+
     # One try
 
     def _open(self, request: Request) -> Body:
@@ -222,12 +176,13 @@ class Transport:
             return self._authorized(request, self.origin(request.repository))
 
     def _authorized(self, request: Request, origin: Origin) -> Body:
-        """Send, and answer challenges; ends after at most two rejected authorizations."""
+        """Send, and answer challenges; ends after at most two rejected authorizations and a wider one."""
         url = request.target
         if "://" not in url:
             url = f"{origin}{url}" if url.startswith("/") else self._url(request, origin)
         own = Origin.parse(url) == origin
         authorization = self._auth.known(origin, request.repository, request.access) if own else None
+        widened = False
         while True:
             body = self._follow(request, url, authorization)
             if body.status in request.expect:
@@ -237,18 +192,16 @@ class Transport:
                 refusal = self._failure(body, request, authorization)
             # Only the registry's own origin may ask for credentials: not a storage host it redirects to
             # (CVE-2020-15157).
-            if body.status == 403 and body.origin == origin:
-                refusal = denial(refusal, authorization)
-            if body.status != 401 or body.origin != origin:
+            if body.status not in (401, 403) or body.origin != origin:
                 raise refusal
-            authorization = self._auth.answer(
-                origin,
-                request.repository,
-                request.access,
-                body.headers.get("www-authenticate", ""),
-                rejected=authorization,
-                refusal=refusal,
-            )
+            asked = origin, request.repository, request.access, body.headers.get("www-authenticate", "")
+            if body.status == 401:
+                authorization = self._auth.answer(*asked, rejected=authorization, refusal=refusal)
+                continue
+            wider = None if widened else self._auth.widen(*asked, authorization)
+            if wider is None:
+                raise denial(refusal, authorization)
+            authorization, widened = wider, True
 
     def _url(self, request: Request, origin: Origin) -> str:
         """Make the URL of a target below a repository's name, as its place wants it."""
@@ -258,8 +211,19 @@ class Transport:
             url += f"{'&' if '?' in request.target else '?'}ns={self._place.namespace}"
         return url
 
+    def _headers(self, start: Origin) -> tuple[tuple[str, str], ...]:
+        """The fields that are configured for the place, if that is where one asks."""
+        place = self._place
+        if place is None or not place.header or start != self.origin(place.repository):
+            return ()
+        return place.header
+
+    @property
+    def _secrets(self) -> tuple[str, ...]:
+        return () if self._place is None else tuple(value for _, value in self._place.header)
+
     def _failure(self, body: Body, request: Request, authorization: Authorization | None) -> RegistryError:
-        secrets = () if authorization is None else authorization.secrets
+        secrets = self._secrets + (() if authorization is None else authorization.secrets)
         return failure(
             body,
             method=request.method,
@@ -281,8 +245,8 @@ class Transport:
 
     def _follow(self, request: Request, url: str, authorization: Authorization | None) -> Body:
         """Send, and follow the redirects of a read; the last answer is returned whatever it is."""
-        headers = dict(request.headers)
         start = Origin.parse(url)
+        headers = {**dict(self._headers(start)), **request.headers}
         for _ in range(REDIRECTS + 1):
             if authorization is not None:
                 headers["Authorization"] = authorization.header
@@ -302,8 +266,7 @@ class Transport:
                     raise RegistryError(elsewhere, status=body.status)
             if there != start:
                 # Once the origin has been left, it stays off: the way back was chosen by somebody else.
-                authorization = None
-                headers.pop("Authorization", None)
+                authorization, headers = None, dict(request.headers)
             url = target
         raise Unavailable(f"{start} redirects {request.description} more than {REDIRECTS} times", url=redact(url))
 
@@ -313,11 +276,14 @@ class Transport:
         left = self.left(f"asking {redact(url)}")
         if send_before is not None and self.clock() > send_before:
             raise TooLate("not sent: too much time has passed since its tag was read")
+        connect = None if self._place is None else self._place.dial_timeout
+        if connect is not None and self._place is not None and Origin.parse(url) != self.origin(self._place.repository):
+            connect = None
         began = self.clock()
-        response = self._pool.send(method, url, headers, body, left=left)
+        response = self._pool.send(method, url, headers, body, left=left, connect=connect)
         return Body(response, url, began=began, clock=self.clock, left=self.left)
 
     # Tokens
 
     def _fetch_token(self, query: TokenQuery, purpose: Purpose) -> bytes:
-        return fetch_token(query, purpose, send=self._follow, retry=self.retry)
+        return fetch_token(query, purpose, send=self._follow, retry=self.retry, secrets=self._secrets)

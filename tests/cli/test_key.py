@@ -186,7 +186,7 @@ def test_show_names_the_kind_as_generate_does(shell: Shell, name: str) -> None:
             "show KEYS/ci.key",
             {"IMGSIGN_PASSWORD": "hunter2"},
             3,
-            "error: wrong password for 'KEYS/ci.key'\nhint: IMGSIGN_PASSWORD comes first if it is set\n",
+            "error: wrong password for 'KEYS/ci.key'\nhint: IMGSIGN_PASSWORD counts before a prompt\n",
         ),
         ("show nowhere", {}, 3, f"{MISSING.format('nowhere')}hint: imgsign key generate\n"),
         ("show KEYS/ci", {}, 3, f"{MISSING.format('KEYS/ci')}hint: did you mean 'KEYS/ci.pub'?\n"),
@@ -208,8 +208,16 @@ def test_show_refuses(shell: Shell, line: str, environ: dict[str, str], code: in
     assert shell.run(line.replace("KEYS", str(KEYS)), environ) == (code, "", err.replace("KEYS", str(KEYS)))
 
 
-def test_environment_comes_before_standard_input(shell: Shell) -> None:
-    assert shell.run(f"show {KEYS}/ci.key --password-stdin", PASSWORD) == (0, SHOWN, "")
+def test_the_flag_for_standard_input_comes_before_the_environment(shell: Shell) -> None:
+    wrong = {"IMGSIGN_PASSWORD": "not of this key"}
+    assert shell.run(f"show {KEYS}/ci.key --password-stdin", wrong, stdin=b"test\n") == (0, SHOWN, "")
+    assert shell.run("generate k --password-stdin", wrong, stdin=b"typed\n")[0] == 0
+    assert shell.private("k.key", b"typed") == shell.public("k.pub")
+
+
+def test_an_empty_standard_input_is_not_replaced_by_the_environment(shell: Shell) -> None:
+    code, _, err = shell.run(f"show {KEYS}/ci.key --password-stdin", PASSWORD, stdin=b"")
+    assert (code, err.splitlines()[0]) == (3, "error: no password on standard input")
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,30 @@ def test_sign_json_says_what_was_created(run: Run) -> None:
         code, out, _ = run(f"{SIGN} -o json")
         (result,) = json.loads(out)["results"]
         assert (code, result["created"], result["names"], result["format"]) == (0, created, [NAME], "bundle")
+        assert result["signatures"] == ["oci:image@sha256:HEX"]
+
+
+def test_sign_in_a_github_job_fills_the_outputs_and_the_summary(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_OUTPUT", str(tmp_path / "outputs"))
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary"))
+    (tmp_path / "outputs").write_text("earlier=1\n")
+    code, out, err = run(f"{SIGN} -o github")
+    assert (code, err) == (0, "")
+    assert out.startswith("signed registry.example/shop/app:1@sha256:HEX in oci:image with key SHA256:")
+    image, signature = (d["digest"] for d in json.loads(Path("image/index.json").read_bytes())["manifests"])
+    outputs = (tmp_path / "outputs").read_text().splitlines()
+    delimiter = outputs[1].partition("<<")[2]
+    assert len(delimiter) == 32
+    assert outputs == [
+        *("earlier=1", f"digest<<{delimiter}", image, delimiter),
+        *(f"images<<{delimiter}", f"registry.example/shop/app:1@{image}", delimiter),
+        *(f"signatures<<{delimiter}", f"oci:image@{signature}", delimiter),
+    ]
+    assert (
+        f"| `registry.example/shop/app:1` | `{image}` | `oci:image@{signature}` |" in (tmp_path / "summary").read_text()
+    )
 
 
 def test_dry_run_changes_nothing(run: Run) -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import subprocess
 import sys
+import threading
 import time
+from base64 import b64encode
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -23,11 +28,11 @@ def environ() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
-def converse(base: Path, arguments: list[str], *answers: str) -> tuple[int, str, str]:
+def converse(base: Path, arguments: list[str], *answers: str, command: str = "key") -> tuple[int, str, str]:
     """Run on a terminal, typing one answer for each prompt; return code, stdout, what the terminal showed."""
     master, slave = os.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "imgsign", "key", *arguments],
+        [sys.executable, "-m", "imgsign", command, *arguments],
         cwd=base, env=environ(), stdin=slave, stderr=slave, stdout=subprocess.PIPE, start_new_session=True,
     )  # fmt: skip
     os.close(slave)
@@ -78,6 +83,64 @@ def test_password_stdin_on_a_terminal_prompts_without_echo(tmp_path: Path) -> No
     code, out, shown = converse(tmp_path, ["show", str(KEYS / "ci.key"), "--password-stdin"], "test\n")
     assert (code, shown) == (0, f"password for '{KEYS}/ci.key': \n")
     assert out.startswith("kind         ecdsa-p256\n")
+
+
+def test_the_flag_on_a_terminal_prompts_whatever_the_environment_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IMGSIGN_PASSWORD", "not of this key")
+    code, _, shown = converse(tmp_path, ["show", str(KEYS / "ci.key"), "--password-stdin"], "test\n")
+    assert (code, shown) == (0, f"password for '{KEYS}/ci.key': \n")
+
+
+@pytest.fixture
+def asks_basic() -> Iterator[str]:
+    """A registry on loopback that wants the password ``s3cret-typed`` of alice; its ``host:port``."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            good = self.headers["Authorization"] == "Basic " + b64encode(b"alice:s3cret-typed").decode()
+            self.send_response(200 if good else 401)
+            self.send_header("WWW-Authenticate", 'Basic realm="test"')
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+def test_login_asks_for_user_and_password_and_shows_only_the_user(
+    tmp_path: Path, asks_basic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    monkeypatch.setenv("IMGSIGN_PASSWORD", "of-a-key")  # which is none of the registry's business
+    code, out, shown = converse(tmp_path, [asks_basic], "alice\n", "s3cret-typed\n", command="login")
+    path = tmp_path / "config.json"
+    assert (code, out) == (0, f"logged in to {asks_basic}, stored in '{path}'\n")
+    assert shown == (
+        f"user name for {asks_basic}: alice\npassword for {asks_basic}: \n"
+        f"warning: the password is stored unencrypted in '{path}'\n"
+    )
+    stored = b64encode(b"alice:s3cret-typed").decode()
+    assert json.loads(path.read_text()) == {"auths": {asks_basic: {"auth": stored}}}
+
+
+def test_login_with_nothing_typed_sends_and_stores_nothing(
+    tmp_path: Path, asks_basic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    code, _, shown = converse(tmp_path, [asks_basic, "-u", "alice"], "\n", command="login")
+    assert (code, shown) == (
+        2, f"password for {asks_basic}: \nerror: the password for {asks_basic} is empty\n",
+    )  # fmt: skip
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_empty_answer_keeps_the_password_of_a_converted_key(tmp_path: Path) -> None:

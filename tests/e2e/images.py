@@ -38,18 +38,19 @@ def build_and_push(context: Path, docker_host: str, name: str, text: str = "one"
     return digest
 
 
-def push_small(base: Path, name: str, text: str = "small") -> str:
+def push_small(base: Path, name: str, text: str = "small", authfile: Path | None = None) -> str:
     """Make a one-layer image with umoci and push it with skopeo; returns its digest."""
     parts.need("umoci", "skopeo")
+    base.mkdir(parents=True, exist_ok=True)
+    login = () if authfile is None else ("--dest-authfile", authfile)
     layout = base / f"layout-of-{name.replace('/', '_').replace(':', '_')}"
     parts.run("umoci", "init", "--layout", layout)
     parts.run("umoci", "new", "--image", f"{layout}:a")
     (base / "content").write_text(text)
     parts.run("umoci", "insert", "--rootless", "--image", f"{layout}:a", base / "content", "/content")
     digest_file = base / "digest"
-    parts.run(
-        "skopeo", "copy", "--dest-tls-verify=false", "--digestfile", digest_file, f"oci:{layout}:a", f"docker://{name}"
-    )
+    options = ("--dest-tls-verify=false", *login, "--digestfile", digest_file)
+    parts.run("skopeo", "copy", *options, f"oci:{layout}:a", f"docker://{name}")
     return digest_file.read_text().strip()
 
 

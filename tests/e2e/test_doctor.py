@@ -81,4 +81,4 @@ def test_a_certificate_nobody_vouches_for_is_bad_and_says_what_to_do(tmp_path: P
         done = parts.imgsign("doctor", f"{host}/app:1", check=False)
     assert done.returncode == 3
     assert f"! registry     cannot reach {host}: its certificate is not trusted: " in done.stdout
-    assert "SSL_CERT_FILE=ca.pem" in done.stdout
+    assert f"--ca ca.pem, or /etc/docker/certs.d/{host}/ca.crt" in done.stdout

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ import pytest
 from imgsign.errors import Denied
 from imgsign.load import load_policy
 from imgsign.oci import Artifact, Blob, Manifest, platform_of
-from imgsign.reference import Reference
+from imgsign.reference import Reference, Repository
 from imgsign.resolve import Target, target_of
 from imgsign.stores import Store
 from imgsign.stores.archive import ArchiveDestination
@@ -22,6 +22,7 @@ from imgsign.stores.engine import Engine
 from imgsign.stores.engine_pull import EngineDestination, FindLogin
 from imgsign.stores.layout import LayoutStore
 from imgsign.stores.locate import Registries
+from imgsign.transport.credentials import Credential
 from imgsign.workflow import pull
 from tests.e2e import images, parts
 from tests.stores.memory_store import MemoryStore, layer
@@ -29,10 +30,8 @@ from tests.stores.memory_store import MemoryStore, layer
 SAYS = "built in a stage: one\n"
 
 
-@dataclass(frozen=True, slots=True)
-class Login:
-    user: str
-    password: str
+def login(user: str, secret: str) -> Credential:
+    return Credential(user=user, secret=secret, source="the test")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +117,7 @@ def into_engine(
     judged: Manifest,
     *,
     platform: str | None = None,
-    find_login: FindLogin = lambda registry: None,
+    find_login: FindLogin = lambda repository: None,
     scratch: Path | None = None,
 ) -> EngineDestination:
     destination = EngineDestination(
@@ -338,19 +337,19 @@ def test_the_engine_pulls_with_the_credentials_it_is_given(
     name, store, manifest = push_private(private, tmp_path)
     asked: list[str] = []
 
-    def find(registry: str) -> Login:
-        asked.append(registry)
-        return Login("user", "secret")
+    def find(repository: Repository) -> Credential:
+        asked.append(str(repository))
+        return login("user", "secret")
 
     destination = into_engine(docker, name, store, manifest, find_login=find)
-    assert asked == [private.host]
+    assert asked == [f"{private.host}/app"]
     assert destination.notes == ()
     assert docker.inspect(name)["RepoDigests"] == [f"{private.host}/app@{manifest.digest}"]
 
 
-@pytest.mark.parametrize("find", [lambda registry: None, lambda registry: Login("user", "wrong-pw")])
+@pytest.mark.parametrize("find", [lambda repository: None, lambda repository: login("user", "wrong-pw")])
 def test_an_engine_that_may_not_pull_gets_an_archive(
-    docker: Docker, private: parts.Registry, tmp_path: Path, find: Callable[[str], Login | None]
+    docker: Docker, private: parts.Registry, tmp_path: Path, find: FindLogin
 ) -> None:
     name, store, manifest = push_private(private, tmp_path)
     destination = into_engine(docker, name, store, manifest, find_login=find)

@@ -7,7 +7,6 @@ import json
 import tarfile
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -15,10 +14,11 @@ import pytest
 from imgsign.errors import AuthenticationFailed, ContentMismatch, Denied, DestinationError, UsageError
 from imgsign.oci import Manifest, platform_of
 from imgsign.policy.model import Policy, Reject, Rule
-from imgsign.reference import Reference
+from imgsign.reference import Reference, Repository
 from imgsign.resolve import Target
 from imgsign.stores.engine import Engine, inspect
 from imgsign.stores.engine_pull import EngineDestination, FindLogin
+from imgsign.transport.credentials import Credential
 from imgsign.trust import TrustStore
 from imgsign.workflow import pull
 from tests.e2e.fake_engine import Answer, FakeEngine, fake_engine
@@ -29,10 +29,8 @@ OTHER = "sha256:" + "e" * 64
 PASSWORD = "pass word/+secret"
 
 
-@dataclass(frozen=True, slots=True)
-class Login:
-    user: str
-    password: str
+def login(user: str, secret: str) -> Credential:
+    return Credential(user=user, secret=secret, source="the test")
 
 
 @pytest.fixture
@@ -67,7 +65,7 @@ def pull_into(
     name: Reference | None = NAME,
     *,
     platform: str | None = None,
-    find_login: FindLogin = lambda registry: None,
+    find_login: FindLogin = lambda repository: None,
     idle_timeout: float = 5.0,
     scratch: Path | None = None,
     seen: list[int] | None = None,
@@ -129,12 +127,12 @@ def test_credentials_go_to_the_engine_and_nowhere_else(engine: FakeEngine, store
     engine.registry[pinned(image)] = config_of(image)
     asked: list[str] = []
 
-    def find(registry: str) -> Login:
-        asked.append(registry)
-        return Login("us:er", PASSWORD)
+    def find(repository: Repository) -> Credential:
+        asked.append(str(repository))
+        return login("us:er", PASSWORD)
 
     done = pull_into(engine, store, image, find_login=find)
-    assert asked == ["registry.example"]
+    assert asked == ["registry.example/app"]
     sent = [h["X-Registry-Auth"] for h in engine.headers if "X-Registry-Auth" in h]
     assert [json.loads(base64.urlsafe_b64decode(s)) for s in sent] == [
         {"username": "us:er", "password": PASSWORD, "serveraddress": "registry.example"}
@@ -219,7 +217,7 @@ def test_unusable_credentials_are_no_reason_to_pull_as_somebody_else(
 ) -> None:
     engine.registry[pinned(image)] = config_of(image)
 
-    def find(registry: str) -> Login:
+    def find(repository: Repository) -> Credential:
         raise AuthenticationFailed("cannot use the credentials for 'registry.example'")
 
     done = pull_into(engine, store, image, find_login=find)
@@ -262,7 +260,7 @@ def test_no_secret_comes_back_in_what_the_engine_says(
     said = f'no {header} {PASSWORD} Get "https://u:pw1234@cdn.example/x?X-Amz-Signature=s3cr3t": refused'
     message: object = [{"error": said}] if status == 200 else {"message": said}
     engine.instead["POST /images/create"] = status, message
-    done = pull_into(engine, store, image, find_login=lambda registry: Login("user", PASSWORD))
+    done = pull_into(engine, store, image, find_login=lambda repository: login("user", PASSWORD))
     assert done.notes[0].endswith('archive: no … … Get "https://cdn.example/x": refused')
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,6 +89,11 @@ def test_what_login_wrote_serves_docker_skopeo_and_imgsign(
     assert signed.stdout.startswith(f"signed {name}@{digest} with key ")
     verified = parts.imgsign("verify", "-q", name, "--key", release_key.with_suffix(".pub"), env=place.env)
     assert verified.stdout == f"{place.host}/shop/app@{digest}\n"
+    pulled = parts.imgsign(
+        "pull", name, "docker:", "--key", release_key.with_suffix(".pub"), env={**place.env, "DOCKER_HOST": docker_host}
+    )
+    assert pulled.stdout == f"{place.host}/shop/app@{digest}\n"
+    assert "the engine did not pull" not in pulled.stderr
     if place.tokens is not None:
         kind = "POST refresh_token" if place.tokens.gives_identity else "GET /token"
         assert any(r.startswith(kind) and "pull,push" in r.replace("%2C", ",") for r in place.tokens.requests)
@@ -104,6 +111,9 @@ def test_what_login_wrote_serves_docker_skopeo_and_imgsign(
 
 
 def test_what_docker_login_wrote_serves_imgsign(place: Place, docker_host: str, release_key: Path) -> None:
+    # With a file that holds nothing at all docker's client would pick a helper it finds, such as pass.
+    place.config.mkdir()
+    (place.config / "config.json").write_text('{"auths": {"other.example.com": {}}}')
     parts.run(
         "docker", "login", place.host, "-u", USER, "--password-stdin",
         input=PASSWORD, env={**place.env, "DOCKER_HOST": docker_host},
@@ -132,6 +142,23 @@ def test_one_helper_serves_imgsign_and_docker(
     images.build_and_push(tmp_path / "build", docker_host, f"{place.host}/helped/app:1")
     parts.imgsign("logout", place.host, env=place.env)
     assert helper.kept == {}
+
+
+def test_a_helper_that_hangs_ends_with_the_commands_deadline(
+    place: Place, release_key: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    CredentialProgram(tmp_path / "bin").write("#!/bin/sh\nexec sleep 60\n", "slow")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    place.config.mkdir()
+    (place.config / "config.json").write_text('{"credsStore": "slow"}')
+    began = time.monotonic()
+    done = parts.imgsign(
+        "verify", f"{place.host}/shop/app:1", "-k", release_key.with_suffix(".pub"), "--timeout", "2s",
+        env=place.env, check=False,
+    )  # fmt: skip
+    assert time.monotonic() - began < 20  # the helper alone would have had 30
+    assert done.returncode == 3
+    assert "the deadline has passed while asking credential helper 'slow' of " in done.stderr
 
 
 def test_skopeo_login_serves_imgsign_by_its_auth_file(place: Place, release_key: Path, tmp_path: Path) -> None:
@@ -164,3 +191,46 @@ def test_a_password_cannot_be_given_as_an_argument(tmp_path: Path) -> None:
         done = parts.imgsign("login", "localhost:1", "-u", "a", flag, "in-the-process-list", check=False)
         assert done.returncode == 2
         assert "in-the-process-list" not in done.stdout + done.stderr
+
+
+@pytest.fixture
+def password_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """``pass`` with a throw-away GPG key of its own; its home is short, since sockets lie in it."""
+    parts.need("gpg", "gpgconf", "pass", "docker-credential-pass")
+    with tempfile.TemporaryDirectory(prefix="imgsign-") as gpg:
+        monkeypatch.setenv("GNUPGHOME", gpg)
+        monkeypatch.setenv("PASSWORD_STORE_DIR", str(tmp_path / "store"))
+        user = "throw-away@example.com"
+        parts.run("gpg", "--batch", "--passphrase", "", "--quick-generate-key", user, "default", "default", "never")
+        parts.run("pass", "init", user)
+        try:
+            yield tmp_path / "store"
+        finally:
+            parts.run("gpgconf", "--kill", "all")
+
+
+def test_dockers_helper_for_pass_keeps_what_login_gives_it_and_serves_docker_and_imgsign(
+    place: Place, password_store: Path, docker_host: str, release_key: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    place.config.mkdir()
+    (place.config / "config.json").write_text('{"credsStore": "pass"}')
+    code, out, err = place.login()
+    source = f"credential helper 'pass' of '{place.config / 'config.json'}'"
+    assert (code, out, err) == (0, f"logged in to {place.host}, stored in {source}\n", "")
+    assert place.stored == {"credsStore": "pass", "auths": {place.host: {}}}
+    kept = [p for p in password_store.rglob("*.gpg") if p.is_file()]
+    assert len(kept) == 1
+    identity = place.tokens is not None and place.tokens.gives_identity
+    assert kept[0].stem == ("<token>" if identity else USER)
+    assert PASSWORD.encode() not in kept[0].read_bytes()
+    monkeypatch.setenv("DOCKER_CONFIG", str(place.config))
+    name = f"{place.host}/pass/app:1"
+    digest = images.build_and_push(tmp_path / "build", docker_host, name)
+    signed = parts.imgsign("sign", name, "-k", release_key, env=place.env)
+    assert signed.stdout.startswith(f"signed {name}@{digest} with key ")
+    assert parts.imgsign("logout", place.host, env=place.env).stdout == f"logged out of {place.host}\n"
+    assert list(password_store.rglob("*.gpg")) == []
+    refused = parts.imgsign("verify", name, "-k", release_key.with_suffix(".pub"), env=place.env, check=False)
+    assert refused.returncode == 3
+    assert "asked without credentials" in refused.stderr

@@ -51,7 +51,7 @@ def test_wrong_password_is_said(format: KeyFormat) -> None:
     with pytest.raises(SignerError) as caught:
         parse(to_pem(P256, format, b"test"), b"Test")
     assert caught.value.message == "wrong password for 'k'"
-    assert caught.value.hint == "IMGSIGN_PASSWORD comes first if it is set"
+    assert caught.value.hint == "IMGSIGN_PASSWORD counts before a prompt"
 
 
 @pytest.mark.parametrize("kind", [k for k in Kind if k not in (Kind.RSA_3072, Kind.RSA_4096)])

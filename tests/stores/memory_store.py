@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from imgsign.errors import NotFound, Unavailable
 from imgsign.oci import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST, Artifact, Blob, Descriptor, Manifest
 from imgsign.reference import Digest
-from imgsign.stores import Edit
+from imgsign.stores import Edit, Piece, Room
 
 LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 
@@ -92,7 +92,7 @@ class MemoryStore:
         assert descriptor.size <= limit
         return Blob.checked(descriptor, b"".join(self.stream(descriptor)))
 
-    def stream(self, descriptor: Descriptor, *, start: int = 0) -> Iterator[bytes]:
+    def stream(self, descriptor: Descriptor, *, start: int = 0, room: Room | None = None) -> Iterator[Piece]:
         digest = str(descriptor.digest)
         self.streamed.append((digest, start))
         raw = self.blobs[digest]

@@ -13,7 +13,9 @@ import pytest
 from imgsign.errors import ContentMismatch, DestinationError, NotFound, RegistryError, TooLarge, Unavailable
 from imgsign.oci import Descriptor
 from imgsign.reference import Digest
-from imgsign.stores.blobfiles import PIECE, BlobFiles
+from imgsign.stores import Piece, Room
+from imgsign.stores.appending import PIECE
+from imgsign.stores.blobfiles import BlobFiles
 from imgsign.transport import Transient
 
 RAW = random.Random(1).randbytes(10_000)
@@ -28,7 +30,7 @@ class Source:
         self.starts: list[int] = []
         self.spoil: list[Callable[[int], Iterator[bytes]]] = []
 
-    def __call__(self, start: int) -> Iterator[bytes]:
+    def __call__(self, start: int, room: Room) -> Iterator[Piece]:
         self.starts.append(start)
         if self.spoil:
             yield from self.spoil.pop(0)(start)
@@ -378,7 +380,7 @@ def test_two_that_fill_one_blob_at_once_both_succeed(files: BlobFiles) -> None:
     """Also in one process, whose threads share a process id."""
     inner = Source()
 
-    def outer(start: int) -> Iterator[bytes]:
+    def outer(start: int, room: Room) -> Iterator[Piece]:
         for at in range(start, len(RAW), 1000):
             if at == 5000:
                 files.fill(WANTED, inner)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from imgsign.errors import DestinationError, Malformed, UsageError
 from imgsign.oci import Artifact
-from imgsign.reference import Digest, Reference
+from imgsign.reference import Digest, Reference, Repository
 from imgsign.stores.engine import Engine, RegistryAuth
 from imgsign.stores.engine_progress import LayerProgress
 from imgsign.stores.engine_pull import EngineDestination, Outcome, registry_auth
-from imgsign.transport.credentials import Credentials
+from imgsign.stores.locate import Registries
+from imgsign.transport.credentials import Credential, Credentials, Kind
 from imgsign.wire import Node
 from tests.stores.memory_store import MemoryStore, layer
 
@@ -24,10 +24,8 @@ DIGEST = Digest("sha256", "a" * 64)
 IDENTIFIER = Digest("sha256", "c" * 64)
 
 
-@dataclass(frozen=True, slots=True)
-class Login:
-    user: str
-    password: str
+def login(user: str, secret: str) -> Credential:
+    return Credential(user=user, secret=secret, source="the test")
 
 
 @pytest.mark.parametrize(
@@ -38,7 +36,7 @@ class Login:
     ],
 )
 def test_credentials_are_written_as_docker_does(registry: str, server: str) -> None:
-    auth = registry_auth(registry, Login("user", "pä?>~"))
+    auth = registry_auth(registry, login("user", "pä?>~"))
     # '?>~' gives '-' and '_' in base64url, which plain base64 does not have.
     assert json.loads(base64.b64decode(auth.header, altchars=b"-_", validate=True)) == {
         "username": "user",
@@ -50,15 +48,51 @@ def test_credentials_are_written_as_docker_does(registry: str, server: str) -> N
 def test_what_docker_login_left_is_a_login(tmp_path: Path) -> None:
     pair = base64.b64encode(b"user:secret").decode()
     (tmp_path / "config.json").write_text(json.dumps({"auths": {"registry.example": {"auth": pair}}}))
-    find = Credentials({"DOCKER_CONFIG": str(tmp_path)}).find
-    EngineDestination(Engine("/nowhere"), NAME, find_login=find)
-    login = find("registry.example")
-    assert login is not None
-    assert b'"password":"secret"' in base64.urlsafe_b64decode(registry_auth("registry.example", login).header)
+    found = Credentials({"DOCKER_CONFIG": str(tmp_path)}).find("registry.example")
+    assert found is not None
+    assert b'"password":"secret"' in base64.urlsafe_b64decode(registry_auth("registry.example", found).header)
+
+
+@pytest.mark.parametrize(
+    ("entry", "sent"),
+    [
+        ({"auth": "dXNlcjo=", "identitytoken": "t0ken"}, {"username": "user", "identitytoken": "t0ken"}),
+        ({"identitytoken": "t0ken"}, {"identitytoken": "t0ken"}),
+        ({"auth": "dXNlcjpwYXNz", "registrytoken": "t0ken"}, {"username": "user", "registrytoken": "t0ken"}),
+    ],
+)
+def test_tokens_are_sent_as_what_they_are_and_never_as_an_empty_password(
+    tmp_path: Path, entry: dict[str, str], sent: dict[str, str]
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"auths": {"registry.example": entry}}))
+    found = Registries({"DOCKER_CONFIG": str(tmp_path)}).login(NAME.repository)
+    assert found is not None
+    auth = registry_auth("registry.example", found)
+    assert json.loads(base64.urlsafe_b64decode(auth.header)) == {**sent, "serveraddress": "registry.example"}
+    assert "t0ken" in auth.secrets
+
+
+def test_the_token_of_a_credential_helper_has_no_user() -> None:
+    found = Credential(user="<token>", secret="t0ken", source="", kind=Kind.IDENTITY_TOKEN)
+    assert json.loads(base64.urlsafe_b64decode(registry_auth("docker.io", found).header)) == {
+        "identitytoken": "t0ken",
+        "serveraddress": "https://index.docker.io/v1/",
+    }
+
+
+def test_a_namespace_of_podmans_file_is_a_login_for_its_repositories_only(tmp_path: Path) -> None:
+    pair = {"auth": base64.b64encode(b"user:secret").decode()}
+    path = tmp_path / "auth.json"
+    path.write_text(json.dumps({"auths": {"registry.example/team": pair}}))
+    find = Registries({"REGISTRY_AUTH_FILE": str(path)}).login
+    found = find(Repository("registry.example", "team/app"))
+    assert found is not None
+    assert (found.user, found.secret) == ("user", "secret")
+    assert find(Repository("registry.example", "other/app")) is None
 
 
 def test_secrets_have_no_repr() -> None:
-    assert repr(registry_auth("registry.example", Login("user", "secret"))) == "RegistryAuth()"
+    assert repr(registry_auth("registry.example", login("user", "secret"))) == "RegistryAuth()"
     assert repr(RegistryAuth(header="secret", secrets=("secret",))) == "RegistryAuth()"
 
 

@@ -6,23 +6,28 @@ import base64
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from imgsign.errors import ContentMismatch, NotFound, Unavailable
 from imgsign.oci import EMPTY_CONFIG, OCI_MANIFEST, Artifact, Descriptor, Manifest
-from imgsign.reference import Digest, Repository
-from imgsign.stores import Several, Store, doubt, registry_of, sources
+from imgsign.reference import Digest, Reference, Repository
+from imgsign.signing import SignOptions, sign
+from imgsign.stores import Several, Store, attached, doubt, newest, registry_of, sources
 from imgsign.stores.destination import LayoutDestination
 from imgsign.stores.layout import LayoutStore
 from imgsign.stores.locate import store_at
 from imgsign.stores.mirrored import LISTED_LIMIT
 from imgsign.transport.places import Place, Places
-from tests.answers import Answer, Seen
+from imgsign.workflow import key_policy, pull
+from tests.answers import Answer, Seen, error_answer
+from tests.signing_keys import signer
 from tests.simulator import Simulator, manifest_bytes
 
 APP = Repository("registry.test", "app")
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 
 @dataclass
@@ -306,6 +311,89 @@ def test_credentials_of_the_registry_never_reach_a_mirror(tmp_path: Path) -> Non
     assert any(s.authorization == f"Basic {auth}" for s in world.registry.requests_seen)
 
 
+SECRET = "the-headers-secret"
+
+
+def _with_header(**more: object) -> World:
+    header = (("x-api-key", SECRET), ("authorization", f"Bearer {SECRET}"))
+    place = Place(repository=Repository("mirror.test", "app"), source="hosts.toml", header=header, **more)  # type: ignore[arg-type]  # fields of Place
+    return World(place=place)
+
+
+def _sent(world: World) -> dict[str, set[tuple[str | None, str | None]]]:
+    """What each host has seen of the two headers."""
+    found: dict[str, set[tuple[str | None, str | None]]] = {}
+    for seen in world.registry.requests_seen:
+        found.setdefault(seen.host, set()).add((seen.headers.get("x-api-key"), seen.authorization))
+    return found
+
+
+def test_headers_of_a_mirror_are_sent_to_its_origin_only() -> None:
+    world = _with_header()
+    image = world.both(lambda sim: sim.put_image("app", tag="1"))
+    world.registry.site("cdn.test", lambda seen: Answer(status=307, headers=(("Location", "https://mirror.test/x"),)))
+    world.mirror.redirect(f"/blobs/{_layer(image).digest}", "https://cdn.test/blob")
+    back: list[tuple[str | None, str | None]] = []
+
+    def returned(seen: Seen) -> Answer:
+        back.append((seen.headers.get("x-api-key"), seen.authorization))
+        return Answer(body=b"layer ")
+
+    world.mirror.respond("mirror.test/x$", returned)
+    store = world.store()
+    store.fetch("1")
+    assert store.blob(_layer(image), limit=100).raw == b"layer "
+    world.mirror.fail("/manifests/", 404)
+    store.fetch(image.digest)
+    sent = _sent(world)
+    assert sent["registry.test"] == sent["cdn.test"] == {(None, None)}
+    assert sent["mirror.test"] == {(SECRET, f"Bearer {SECRET}"), (None, None)}
+    assert back == [(None, None)]  # also not on the way back from somewhere else
+
+
+def test_headers_of_a_mirror_do_not_reach_its_token_server() -> None:
+    world = _with_header()
+    world.both(lambda sim: sim.put_image("app", tag="1"))
+    world.mirror.require_token(realm="https://auth.mirror.test/token")
+    world.registry.site("auth.mirror.test", lambda seen: world.mirror._give_token(seen, None))
+    world.store().fetch("1")
+    assert _sent(world)["auth.mirror.test"] == {(None, None)}
+    assert (SECRET, "Bearer token-1") in _sent(world)["mirror.test"]
+    assert world.asked("registry.test") == []
+
+
+def test_headers_of_a_mirror_are_not_shown_even_if_it_repeats_them() -> None:
+    world = _with_header()
+    world.both(lambda sim: sim.put_image("app", tag="1"))
+
+    def echo(seen: Seen) -> Answer:
+        return error_answer(403, "DENIED", f"you sent {seen.headers['x-api-key']}")
+
+    world.mirror.respond("GET", echo)
+    world.store().fetch("1")
+    (note,) = world.notes
+    assert "you sent …" in note
+    assert SECRET not in note
+
+
+def test_the_time_for_a_connection_is_that_of_the_mirror_only() -> None:
+    world = _with_header(dial_timeout=1.5)
+    image = world.both(lambda sim: sim.put_image("app", tag="1"))
+    world.registry.site("cdn.test", lambda seen: Answer(body=b"layer "))
+    world.mirror.redirect("/blobs/", "https://cdn.test/blob")
+    store = world.store()
+    store.fetch("1")
+    store.blob(_layer(image), limit=100)
+    registry_of(store).fetch("1")
+    hosts = [s.host for s in world.registry.requests_seen]
+    assert list(zip(hosts, world.registry.timeouts, strict=True)) == [
+        ("mirror.test", (1.5, 60.0)),
+        ("mirror.test", (1.5, 60.0)),
+        ("cdn.test", (10.0, 60.0)),
+        ("registry.test", (10.0, 60.0)),
+    ]
+
+
 def test_a_moved_and_named_place_is_asked_by_its_own_address() -> None:
     world = World(
         place=Place(repository=Repository("mirror.test", "hub/app"), root="/cache/v2", namespace="registry.test")
@@ -350,3 +438,86 @@ def test_pulling_fails_if_the_registry_lies_too(tmp_path: Path) -> None:
     place.open()
     with pytest.raises(ContentMismatch, match=r"is not what its digest says"):
         place.put(world.store(), image, None)
+
+
+# Signatures that a pull takes along
+
+
+def _signed_at(world: World, **which: str) -> tuple[Manifest, str]:
+    """Both have the image; each has the ``.sig`` tag as one key left it, the registry last. Returns that tag."""
+    image = world.both(lambda sim: sim.put_image("app", tag="1"))
+    for where, by in which.items():
+        sim = world.mirror if where == "mirror" else world.registry
+        store = sim.store("app")
+        options = SignOptions(formats=("simple",))
+        sign([Reference.parse("registry.test/app:1")], signer(by), options, locate=lambda r: store, now=NOW)  # noqa: B023  # called before it changes
+    return image, f"{image.digest.tag}.sig"
+
+
+def _pull(world: World, base: Path, *keys: str) -> LayoutStore:
+    policy, trust = key_policy([signer(k).public_key for k in keys])
+    place = LayoutDestination(base / "layout", "1", None)
+    store = world.store()
+    name = Reference.parse("registry.test/app:1")
+    assert pull(name, policy, trust, place, locate=lambda r: store, now=NOW).allowed
+    return LayoutStore(base / "layout")
+
+
+def _held(sim: Simulator, tag: str) -> str:
+    return sim.repository("app").tags[tag]
+
+
+def test_the_registrys_signatures_are_taken_along_not_what_a_mirror_has_kept_of_them(tmp_path: Path) -> None:
+    world = World()
+    _, tag = _signed_at(world, mirror="release", registry="ci")
+    # The mirror's signature suffices for the verdict, and yet it is not the last word about the tag.
+    layout = _pull(world, tmp_path, "release", "ci")
+    assert _held(world.mirror, tag) != _held(world.registry, tag)
+    assert str(layout.fetch(tag).digest) == _held(world.registry, tag)
+    assert world.notes == []
+
+
+@pytest.mark.parametrize("fault", ["503", "404"])
+def test_a_mirrors_signatures_are_taken_along_with_a_note_if_the_registry_gives_none(
+    tmp_path: Path, fault: str
+) -> None:
+    world = World()
+    _, tag = _signed_at(world, mirror="release", registry="ci")
+    world.registry.fail(rf"registry\.test.*{tag}", int(fault))
+    layout = _pull(world, tmp_path, "release")
+    assert str(layout.fetch(tag).digest) == _held(world.mirror, tag)
+    why = {"404": "the registry has none", "503": "the registry fails"}[fault]
+    assert f"signatures of {tag} are those of a mirror, since {why}" in world.notes
+
+
+def test_without_the_registry_a_pull_takes_along_what_the_mirror_lists(tmp_path: Path) -> None:
+    world = World()
+    image = world.both(lambda sim: sim.put_image("app", tag="1"))
+    mirror = world.mirror.store("app")
+    sign([Reference.parse("registry.test/app:1")], signer("release"), SignOptions(), locate=lambda r: mirror, now=NOW)
+    world.registry.fail(r"//registry\.test", 503)
+    layout = _pull(world, tmp_path, "release")
+    assert [d.digest for d in layout.referrers(image.digest)] == [
+        Digest.parse(d) for d in world.mirror.repository("app").manifests if d != str(image.digest)
+    ]
+    (note,) = world.notes
+    assert note.startswith("signatures were taken along from mirrors only: registry.test answered 503 to GET ")
+
+
+def test_a_failing_registry_is_an_error_if_no_mirror_answers() -> None:
+    world = World()
+    image, tag = _signed_at(world)
+    world.mirror.fail("GET", 503)
+    world.registry.fail(r"//registry\.test", 503)
+    store = world.store()
+    for ask in (lambda: newest(store, tag), lambda: list(attached(store, image.digest))):
+        with pytest.raises(Unavailable, match=r"registry\.test answered 503"):
+            ask()
+
+
+def test_a_failing_registry_is_never_an_empty_list_for_who_shows_it() -> None:
+    world = World()
+    image, _ = _signed_at(world)
+    world.registry.fail(r"//registry\.test.*/referrers/", 503)
+    with pytest.raises(Unavailable):
+        list(world.store().referrers(image.digest))

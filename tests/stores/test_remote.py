@@ -18,7 +18,7 @@ from imgsign.errors import (
 )
 from imgsign.oci import MANIFEST_LIMIT, OCI_MANIFEST, Blob, Descriptor, Manifest
 from imgsign.reference import Digest
-from imgsign.stores import Store
+from imgsign.stores import Piece, Store
 from tests.answers import Answer
 from tests.simulator import PUSHED, Simulator, manifest_bytes
 
@@ -261,10 +261,10 @@ def test_has() -> None:
 # stream
 
 
-def _collect(got: list[bytes], pieces: Iterator[bytes]) -> None:
+def _collect(got: list[bytes], pieces: Iterator[Piece]) -> None:
     """Keep what came before a failure."""
     for piece in pieces:
-        got.append(piece)
+        got.append(bytes(piece))
 
 
 LARGE = bytes(range(256)) * 4 * 1024 * 2 + b"tail"  # 2 MiB and 4 bytes

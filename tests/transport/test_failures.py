@@ -72,7 +72,9 @@ def test_a_plain_http_server_behind_https_is_guessed() -> None:
 def test_a_private_authority_is_guessed() -> None:
     explained = explain(_wrapped(_verification("unable to get local issuer certificate")), ORIGIN, URL, through=None)
     assert explained is not None
-    assert explained.hint == "if a private authority signs it: SSL_CERT_FILE=ca.pem"
+    assert explained.hint == (
+        "if a private authority signs it: --ca ca.pem, or /etc/docker/certs.d/registry.test/ca.crt"
+    )
 
 
 def test_a_proxy_is_mentioned_but_not_its_password() -> None:

@@ -215,6 +215,40 @@ def test_files_of_a_host_are_relative_to_its_directory() -> None:
     base = "/etc/containerd/certs.d/registry.test"
     assert place.ca == (f"{base}/ca.pem",)
     assert place.client == ((f"{base}/c.cert", "/abs/c.key"), (f"{base}/both.pem", f"{base}/both.pem"))
+    (place,) = _hosts('[host."https://m.test"]\nclient = [["both.pem", ""]]').mirrors
+    assert place.client == ((f"{base}/both.pem", f"{base}/both.pem"),)
+
+
+def test_headers_of_a_host_are_read_and_have_no_repr() -> None:
+    (place,) = _hosts(
+        '[host."https://m.test"]\n[host."https://m.test".header]\nX-Key = "secret"\nx-list = ["a", " b"]'
+    ).mirrors
+    assert place.header == (("x-key", "secret"), ("x-list", "a, b"))
+    assert "secret" not in repr(place)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("1s", 1.0), ("500ms", 0.5), ("1m30s", 90.0), ("1.5h", 5400.0), ("0s", None), ("0", None), ("", None)],
+)
+def test_the_time_for_a_connection_is_written_as_go_does(text: str, seconds: float | None) -> None:
+    (place,) = _hosts(f'[host."https://m.test"]\ndial_timeout = "{text}"').mirrors
+    assert place.dial_timeout == seconds
+
+
+def test_keys_at_the_top_are_the_registrys_own_if_no_server_is_named() -> None:
+    found = _hosts('dial_timeout = "2s"\nca = "ca.pem"\n[header]\nx-key = "v"\n[host."https://m.test"]')
+    assert found.primary == found.registry
+    assert found.registry.repository == APP
+    assert (found.registry.dial_timeout, found.registry.header) == (2.0, (("x-key", "v"),))
+    assert found.registry.ca == ("/etc/containerd/certs.d/registry.test/ca.pem",)
+    assert (found.registry.scheme, found.registry.insecure, found.registry.namespace) == (None, False, None)
+    assert [m.header for m in found.mirrors] == [()]
+
+
+def test_capabilities_are_read_in_any_case() -> None:
+    (place,) = _hosts('[host."https://m.test"]\ncapabilities = ["Pull"]').mirrors
+    assert not place.by_tag
 
 
 def test_the_server_is_where_the_registry_is() -> None:
@@ -237,7 +271,23 @@ def test_certificates_are_checked_whatever_skip_verify_says() -> None:
         ('[host."https://m.test/../x"]', "not the URL of a host"),
         ('[host."ftp://m.test"]', "not the URL of a host"),
         ('[host."https://m.test"]\ncapabilities = ["all"]', "unknown capability 'all'"),
-        ('[host."https://m.test"]\nclient = [["a", "b", "c"]]', "expected a certificate and a key"),
+        ('[host."https://m.test"]\nclient = [["a", "b", "c"]]', "expected at most 2 elements, got 3"),
+        ('[host."https://m.test"]\nclient = [[]]', "expected a certificate and a key"),
+        ('[host."https://m.test"]\ndial_timeout = "1"', "not a duration: '1'"),
+        ('[host."https://m.test"]\ndial_timeout = "-1s"', "not a duration: '-1s'"),
+        ('[host."https://m.test"]\ndial_timeout = 1', "expected string, got integer"),
+        ('[host."https://m.test".header]\nx = 1', "expected list, got integer"),
+        ('[host."https://m.test".header]\nx = [1]', "expected string, got integer"),
+        ('[host."https://m.test".header]\n"x y" = "secret"', "not the name of a header, or named twice"),
+        ('[host."https://m.test".header]\nx = "secret"\nX = "secret"', "not the name of a header, or named twice"),
+        ('[host."https://m.test".header]\nx = "secret\\r\\nHost: y"', "not the value of a header"),
+        ('[host."https://m.test".header]\nx = ["secret", "s\\u0000"]', "not the value of a header"),
+        ('[host."https://m.test".header]\nx = "secretü"', "not the value of a header"),
+        ('[host."https://m.test".header]\nx = ""', "not the value of a header"),
+        ('[host."https://m.test".header]\nHost = "secret"', "header 'Host' cannot be configured"),
+        ('[host."https://m.test".header]\naccept-encoding = "gzip"', "header 'accept-encoding' cannot be configured"),
+        ('[host."https://m.test".header]\nTransfer-Encoding = "x"', "header 'Transfer-Encoding' cannot be configured"),
+        ('[host."https://m.test".header]\nrange = "bytes=1-"', "header 'range' cannot be configured"),
         ('[host."https://m.test"]\nskip_verify = 1', "expected boolean, got integer"),
         ("host = 1", "expected object, got integer at $.host"),
     ],

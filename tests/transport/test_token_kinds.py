@@ -12,6 +12,7 @@ from imgsign.errors import AuthenticationFailed, Unavailable
 from imgsign.transport import Transport
 from imgsign.transport.hosts import Origin
 from imgsign.transport.realms import Realms, resolve
+from tests.answers import Answer, Respond, Seen, error_answer, json_answer
 from tests.simulator import Simulator
 
 PASSWORD = "correct-horse-1"
@@ -184,7 +185,128 @@ def test_a_403_says_whose_credentials_were_not_enough(tmp_path: Path) -> None:
     assert str(e.value) == (
         f"registry.test answered 403 to GET manifest 1 of app, asked with the credentials from '{tmp_path}/config.json'"
     )
-    assert e.value.hint == "imgsign login registry.test"
+    assert e.value.hint == "if they lack the right, use others: imgsign login registry.test"
+    assert len(sim.seen("GET .*/manifests/")) == 3  # a 403 without a challenge is final
+
+
+WIDER = (
+    'Bearer realm="https://auth.registry.test/token",service="registry.test",'
+    'error="insufficient_scope",scope="repository:app:pull,delete repository:base:pull"'
+)
+
+
+def _wants_more(sim: Simulator) -> None:
+    """Refuse manifests to tokens without the scopes of :data:`WIDER`, and say so."""
+
+    def respond(seen: Seen, normally: Respond) -> Answer:
+        granted = sim.tokens.get((seen.authorization or "").removeprefix("Bearer "), set())
+        if "repository:base:pull" in granted or not granted:
+            return normally(seen)
+        return error_answer(403, "DENIED", "more is needed").with_header("WWW-Authenticate", WIDER)
+
+    sim.wrap(r"//registry\.test/.*/manifests/", respond)
+
+
+def test_a_403_that_names_the_missing_scope_is_asked_again_with_it(tmp_path: Path) -> None:
+    sim = _simulator()
+    _wants_more(sim)
+    transport = _transport(sim, tmp_path, _password())
+    sim.store("app", transport).fetch("1")
+    assert [(s.host, s.query.get("scope")) for s in sim.requests_seen] == [
+        ("registry.test", None),
+        ("auth.registry.test", ["repository:app:pull"]),
+        ("registry.test", None),
+        ("auth.registry.test", ["repository:app:pull", "repository:app:pull,delete", "repository:base:pull"]),
+        ("registry.test", None),
+    ]
+    sim.requests_seen.clear()
+    sim.store("app", transport).fetch("1")  # from then on at once
+    assert [s.authorization for s in sim.requests_seen] == ["Bearer token-2"]
+
+
+def test_a_403_after_the_wider_scope_ends_the_matter(tmp_path: Path) -> None:
+    sim = _simulator()
+    sim.fail("//registry.test/.*/manifests/", 403, WWW_Authenticate=WIDER)
+    with pytest.raises(AuthenticationFailed) as e:
+        sim.store("app", _transport(sim, tmp_path, _password())).fetch("1")
+    assert str(e.value).endswith(f" to GET manifest 1 of app, asked with the credentials from '{tmp_path}/config.json'")
+    assert e.value.status == 403
+    assert [s.host for s in sim.requests_seen] == ["registry.test", "auth.registry.test", "registry.test"]
+
+
+def test_a_registry_that_names_ever_more_scopes_is_asked_once_more_only(tmp_path: Path) -> None:
+    sim = _simulator()
+    count = iter(range(1000))
+
+    def never_enough(seen: Seen) -> Answer:
+        if seen.authorization is None:
+            return error_answer(401, "UNAUTHORIZED").with_header("WWW-Authenticate", WIDER)
+        challenge = WIDER.replace(":base:", f":base{next(count)}:")
+        return error_answer(403, "DENIED").with_header("WWW-Authenticate", challenge)
+
+    sim.respond("//registry.test/.*/manifests/", never_enough)
+    with pytest.raises(AuthenticationFailed, match=r"registry\.test answered 403"):
+        sim.store("app", _transport(sim, tmp_path, _password())).fetch("1")
+    assert len(sim.seen("//registry.test/")) == 3
+    assert len(sim.seen("auth.registry.test")) == 2
+
+
+def test_a_wider_scope_that_the_token_server_refuses_leaves_the_403(tmp_path: Path) -> None:
+    sim = _simulator()
+    _wants_more(sim)
+    sim.fail("auth.registry.test.*base", 403)
+    transport = _transport(sim, tmp_path, _password())
+    for _ in range(2):
+        with pytest.raises(AuthenticationFailed, match=r"registry\.test answered 403 to GET manifest 1") as e:
+            sim.store("app", transport).fetch("1")
+        assert "auth.registry.test" not in str(e.value)
+    assert len(sim.seen("auth.registry.test.*base")) == 2  # it is tried again another time, and costs no more
+
+
+@pytest.mark.parametrize(
+    "challenge",
+    [
+        'Basic realm="x"',
+        'Bearer realm="https://auth.registry.test/token"',
+        WIDER.replace("https://auth.registry.test", "https://127.0.0.1"),
+        WIDER.replace("https://", "http://"),
+        WIDER.replace("https://auth.registry.test", "not a url"),
+    ],
+)
+def test_a_403_whose_challenge_leads_nowhere_is_final(tmp_path: Path, challenge: str) -> None:
+    sim = _simulator()
+    transport = _transport(sim, tmp_path, _password())
+    sim.store("app", transport).fetch("1")
+    sim.requests_seen.clear()
+    sim.fail("//registry.test/.*/manifests/", 403, WWW_Authenticate=challenge)
+    with pytest.raises(AuthenticationFailed, match=r"registry\.test answered 403"):
+        sim.store("app", transport).fetch("1")
+    assert len(sim.requests_seen) == 1
+
+
+def test_a_wider_scope_is_not_asked_of_a_strange_realm_with_the_password(tmp_path: Path) -> None:
+    sim = _simulator()
+    transport = _transport(sim, tmp_path, _password())
+    sim.store("app", transport).fetch("1")
+    sim.site("evil.example", lambda seen: json_answer({"token": "anonymous"}))
+    evil = WIDER.replace("auth.registry.test", "evil.example")
+    sim.fail("//registry.test/.*/manifests/", 403, WWW_Authenticate=evil)
+    with pytest.raises(AuthenticationFailed):
+        sim.store("app", transport).fetch("1")
+    assert [s.authorization for s in sim.seen("evil.example")] == [None]
+
+
+def test_a_storage_host_cannot_ask_for_a_wider_scope(tmp_path: Path) -> None:
+    sim = _simulator()
+    transport = _transport(sim, tmp_path, _password())
+    sim.store("app", transport).fetch("1")
+    sim.requests_seen.clear()
+    sim.redirect("//registry.test/.*/manifests/", "https://storage.test/x")
+    headers = (("WWW-Authenticate", WIDER),)
+    sim.site("storage.test", lambda seen: Answer(status=403, headers=headers))
+    with pytest.raises(AuthenticationFailed, match=r"storage\.test .* answered 403"):
+        sim.store("app", transport).fetch("1")
+    assert sim.seen("auth.registry.test") == []
 
 
 def test_credentials_of_a_namespace_get_a_token_of_their_own(tmp_path: Path) -> None:

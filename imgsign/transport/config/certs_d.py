@@ -8,20 +8,27 @@ Source: containerd ``docs/hosts.md`` and ``remotes/docker/config/hosts.go``.
     ca = "ca.pem"                                  # or a list; relative to the file's directory
     client = [["client.cert", "client.key"]]       # or one file that holds both, or a list of such
     override_path = true                           # the URL's path is complete: no /v2 is added
+    dial_timeout = "1s"                            # for a connection, as Go writes durations
+    [host."https://mirror.example.com".header]
+    x-custom = "value"                             # or a list of values; sent to this host's origin only
+
+The same keys at the top are the server's.
 
 Hosts are asked in order, then the server. A host other than the registry is told the registry's name by
 ``?ns=``. "A public mirror should never be trusted to resolve": without that capability a host is asked
 only for what has a digest.
 
 Differs from containerd: ``skip_verify`` is never followed (a certificate is always checked; the place is
-passed over if it does not hold). Not followed: ``header``, which may hold credentials, and
-``dial_timeout``. Writes go to the registry of the name, whatever ``push`` says.
+passed over if it does not hold). Headers may be secrets: they are never shown, never sent to another
+origin, and cannot be those that HTTP or the registry protocol need. Writes go to the registry of the name,
+whatever ``push`` says.
 """
 
 from __future__ import annotations
 
 import posixpath
 import re
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 from imgsign.errors import Malformed, RegistryError
@@ -35,7 +42,31 @@ DEFAULT = "_default"
 """The directory for registries that have none of their own."""
 
 _CAPABILITIES = frozenset({"pull", "resolve", "push", "referrers"})
-_HOST_KEYS = ("capabilities", "ca", "client", "skip_verify", "override_path")
+_HOST_KEYS = ("capabilities", "ca", "client", "skip_verify", "override_path", "header", "dial_timeout")
+_FIELD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")  # RFC 9110 §5.1
+_VALUE = re.compile(r"[\x20-\x7e\t]{1,8192}")
+_OWN_FIELDS = frozenset(
+    [
+        "accept",
+        "accept-encoding",
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-range",
+        "content-type",
+        "expect",
+        "host",
+        "proxy-authorization",
+        "range",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    ]
+)
+"""What is said by this program: another value would change which bytes are asked for, or where they end."""
+_DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]*)?(?:ns|us|µs|ms|s|m|h))+")
+_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)*/?")
 
 
@@ -60,6 +91,10 @@ def parse_hosts(raw: bytes, source: str, repository: Repository) -> Places:
         primary = registry
         if "server" in members:
             primary, _ = _parse_host(members["server"].text(), root, source, repository, notes)
+        elif any(key in members for key in _HOST_KEYS):
+            default = str(api_origin(repository.registry, http=False))
+            # Of plain http nothing is said here: for loopback it stays what it is everywhere.
+            primary = replace(_parse_host(default, root, source, repository, notes)[0], scheme=None)
         hosts = members["host"].entries() if "host" in members else {}
         if len(hosts) > ENTRIES_LIMIT:
             root.refuse(f"more than {ENTRIES_LIMIT} hosts")
@@ -98,6 +133,8 @@ def _parse_host(url: str, node: Node, source: str, repository: Repository, notes
         insecure=origin.scheme == "http",
         ca=_files(members.get("ca"), source),
         client=_pairs(members.get("client"), source),
+        header=_header(members.get("header")),
+        dial_timeout=_duration(members.get("dial_timeout")),
     )
     return place, "pull" in capabilities
 
@@ -117,9 +154,35 @@ def _parse_url(url: str) -> tuple[Origin, str]:
 def _capabilities(members: dict[str, Node]) -> frozenset[str]:
     listed = members["capabilities"].items() if "capabilities" in members else ()
     for node in listed:
-        if node.text() not in _CAPABILITIES:
+        if node.text().lower() not in _CAPABILITIES:
             node.refuse(f"unknown capability {quote(node.text())}", hint=f"one of {', '.join(sorted(_CAPABILITIES))}")
-    return frozenset(n.text() for n in listed) or _CAPABILITIES
+    return frozenset(n.text().lower() for n in listed) or _CAPABILITIES
+
+
+def _header(node: Node | None) -> tuple[tuple[str, str], ...]:
+    """Read a table of strings and lists of strings, which are joined (RFC 9110 §5.3); no value is ever quoted."""
+    found: dict[str, str] = {}
+    for name, entry in ({} if node is None else node.entries()).items():
+        lower = name.lower()
+        if _FIELD.fullmatch(name) is None or lower in found:
+            entry.refuse("not the name of a header, or named twice")
+        if lower in _OWN_FIELDS:
+            entry.refuse(f"header {quote(name)} cannot be configured")
+        nodes = (entry,) if isinstance(entry.value, str) else entry.items(limit=ENTRIES_LIMIT)
+        found[lower] = ", ".join(n.text().strip() for n in nodes)
+        if _VALUE.fullmatch(found[lower]) is None:
+            entry.refuse("not the value of a header")
+    return tuple(found.items())
+
+
+def _duration(node: Node | None) -> float | None:
+    """Read a duration of Go's in seconds; ``None``, also for zero: nothing is said."""
+    if node is None or node.text() in ("", "0"):
+        return None
+    if _DURATION.fullmatch(node.text()) is None:
+        node.refuse(f"not a duration: {quote(node.text())}", hint='such as "500ms" or "1m30s"')
+    parts = re.findall(r"([0-9.]+)([a-zµ]+)", node.text())
+    return sum(float(number) * _UNITS[unit] for number, unit in parts) or None
 
 
 def _files(node: Node | None, source: str) -> tuple[str, ...]:
@@ -137,10 +200,11 @@ def _pairs(node: Node | None, source: str) -> tuple[tuple[str, str], ...]:
     nodes = (node,) if isinstance(node.value, str) else node.items(limit=ENTRIES_LIMIT)
     found = []
     for entry in nodes:
-        files = _files(entry, source)
-        if not 1 <= len(files) <= 2:
+        pair = (entry,) if isinstance(entry.value, str) else entry.items(limit=2)
+        if not pair:
             entry.refuse("expected a certificate and a key")
-        found.append((files[0], files[-1]))
+        certificate = _relative(pair[0], source)
+        found.append((certificate, _relative(pair[-1], source) if pair[-1].text() else certificate))
     return tuple(found)
 
 

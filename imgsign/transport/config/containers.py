@@ -20,6 +20,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 
 from imgsign.errors import AuthenticationFailed, Malformed
@@ -42,16 +43,16 @@ class AuthFile:
     auths: Mapping[str, Node] = field(default_factory=dict, repr=False)
     helpers: Mapping[str, str] = field(default_factory=dict)
 
-    def find(self, registry: str, path: str) -> Credential | None:
+    def find(self, registry: str, path: str, *, end: float = inf) -> Credential | None:
         """Return the credential for a repository; ``None``: the file has none.
 
         Raises:
-            AuthenticationFailed: if the entry or the helper cannot be used.
+            AuthenticationFailed, Unavailable: see :meth:`DockerConfig.find`.
         """
         name = next((n for n in names_of(registry) if n in self.helpers), None)
         if name is not None:
-            suffix = self.helpers[name]
-            return Program(suffix=suffix, server=registry, named_in=self.source, environ=self.environ).get()
+            program = Program(suffix=self.helpers[name], server=registry, named_in=self.source, environ=self.environ)
+            return program.get(end=end)
         for key in _namespaces(registry, path):
             if key in self.auths:
                 return read_entry(self.auths[key], registry, self.source)

@@ -22,6 +22,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 
 from imgsign.errors import AuthenticationFailed, Malformed
@@ -58,14 +59,17 @@ class DockerConfig:
     helpers: Mapping[str, str] = field(default_factory=dict)
     store: str = ""
 
-    def find(self, registry: str) -> Credential | None:
+    def find(self, registry: str, *, end: float = inf) -> Credential | None:
         """Return the credential for a registry; ``None``: the file has none.
+
+        ``end``: the time of ``time.monotonic`` at which a helper is given up.
 
         Raises:
             AuthenticationFailed: if the entry or the helper cannot be used.
+            Unavailable: a helper did not answer before ``end``.
         """
         program = self.program(registry)
-        return find_entry(self.auths, registry, self.source) if program is None else program.get()
+        return find_entry(self.auths, registry, self.source) if program is None else program.get(end=end)
 
     def program(self, registry: str) -> Program | None:
         """Return the helper that keeps the credential of a registry; ``None``: the file does."""

@@ -30,16 +30,18 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from math import inf
 from typing import IO, cast
 
-from imgsign.errors import AuthenticationFailed, Malformed
+from imgsign.errors import AuthenticationFailed, Malformed, Unavailable
 from imgsign.transport.config.entry import TOKEN_USER, Credential, Kind, text_of
 from imgsign.wire import dump_json, load_json, printable, quote
 
 PREFIX = "docker-credential-"
 
 TIMEOUT = 30.0
-"""Seconds a helper may take: secretservice hangs without D-Bus, and a person may have to type a PIN."""
+"""Seconds a helper may take: secretservice hangs without D-Bus, and a person may have to type a PIN.
+The command's own deadline can only cut it."""
 
 OUTPUT_LIMIT = 64 * 1024
 """Bytes read of a helper; identity tokens take a few KiB."""
@@ -64,13 +66,16 @@ class Program:
         """What to call it in messages."""
         return f"credential helper {quote(self.suffix)} of {self.named_in}"
 
-    def get(self) -> Credential | None:
+    def get(self, *, end: float = inf) -> Credential | None:
         """Ask for the credential; ``None``: the helper has none.
+
+        ``end``: the time of ``time.monotonic`` at which the command gives up, and the helper with it.
 
         Raises:
             AuthenticationFailed: naming the helper and the file that names it.
+            Unavailable: it has not answered by ``end``, which says nothing against the helper.
         """
-        raw = self._run("get", self.server.encode())
+        raw = self._run("get", self.server.encode(), end=end)
         if raw is None:
             return None
         try:
@@ -86,14 +91,14 @@ class Program:
         kind = Kind.IDENTITY_TOKEN if user == TOKEN_USER else Kind.PASSWORD
         return Credential(user=user, secret=secret, source=self.source, kind=kind)
 
-    def store(self, user: str, secret: str) -> None:
+    def store(self, user: str, secret: str, *, end: float = inf) -> None:
         """Give a credential into the helper's keeping.
 
         Raises:
-            AuthenticationFailed: see :meth:`get`.
+            AuthenticationFailed, Unavailable: see :meth:`get`.
         """
         raw = dump_json({"ServerURL": self.server, "Username": user, "Secret": secret})
-        if self._run("store", raw, secret=secret) is None:
+        if self._run("store", raw, secret=secret, end=end) is None:
             raise self._failed(f"'store' fails: {_NOT_FOUND}")
 
     def erase(self) -> bool:
@@ -104,8 +109,9 @@ class Program:
         """
         return self._run("erase", self.server.encode()) is not None
 
-    def _run(self, action: str, raw: bytes, *, secret: str = "") -> bytes | None:
+    def _run(self, action: str, raw: bytes, *, secret: str = "", end: float = inf) -> bytes | None:
         """Return what the helper prints, ``None`` if it has no such credential."""
+        own_end = time.monotonic() + TIMEOUT
         if len(raw) > _INPUT_LIMIT:
             raise self._failed(f"{len(raw)} bytes are more than the limit of {_INPUT_LIMIT}")
         try:
@@ -121,9 +127,13 @@ class Program:
             raise self._failed(f"it cannot be run: {reason}") from e
         with process:
             try:
-                output, status = self._talk(process, raw)
+                output, status = self._talk(process, raw, min(end, own_end))
             finally:
                 process.kill()  # nothing, if it has ended
+        if status is None and end < own_end:
+            raise Unavailable(f"the deadline has passed while asking {self.source}")
+        if status is None:
+            raise self._failed(f"it has not answered within {TIMEOUT:.0f} s")
         if status == 0:
             return output
         said = output.decode("utf-8", "replace").strip()
@@ -143,9 +153,8 @@ class Program:
             raise self._failed(f"there is no program {PREFIX}{self.suffix} in PATH")
         return path
 
-    def _talk(self, process: subprocess.Popen[bytes], raw: bytes) -> tuple[bytes, int]:
-        """Write, read to the end and return output and exit status, all within the timeout."""
-        end = time.monotonic() + TIMEOUT
+    def _talk(self, process: subprocess.Popen[bytes], raw: bytes, end: float) -> tuple[bytes, int | None]:
+        """Write, read to the end and return output and exit status; ``None``: it was not done by ``end``."""
         stdin, stdout = cast("IO[bytes]", process.stdin), cast("IO[bytes]", process.stdout)  # both are pipes
         with suppress(BrokenPipeError):  # it may not care to read; its answer counts
             stdin.write(raw)
@@ -163,7 +172,7 @@ class Program:
                     return output, process.wait(max(0.1, end - time.monotonic()))
                 except subprocess.TimeoutExpired:
                     break
-        raise self._failed(f"it has not answered within {TIMEOUT:.0f} s") from None
+        return output, None
 
     def _failed(self, reason: str) -> AuthenticationFailed:
         hint = f"{PREFIX}{self.suffix} list" if _SUFFIX.fullmatch(self.suffix) else None

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
 
-from imgsign.errors import AuthenticationFailed
+from imgsign.errors import AuthenticationFailed, Unavailable
 from imgsign.transport.config import program as program_module
 from imgsign.transport.config.program import OUTPUT_LIMIT, Program
 from imgsign.transport.credentials import Credential, Credentials, Kind
@@ -103,6 +104,29 @@ def test_a_helper_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(program_module, "TIMEOUT", 0.2)
     assert _failure(_script(tmp_path, "exec /bin/sleep 60")) == "it has not answered within 0 s"
     assert _failure(_script(tmp_path, "exec >&-", "exec /bin/sleep 60")) == "it has not answered within 0 s"
+
+
+def test_the_deadline_of_the_command_ends_a_helper_too(tmp_path: Path) -> None:
+    program = _script(tmp_path, "exec /bin/sleep 60")
+    began = time.monotonic()
+    with pytest.raises(Unavailable) as e:
+        program.get(end=began + 0.2)
+    assert time.monotonic() - began < 10
+    assert str(e.value) == "the deadline has passed while asking credential helper 'bad' of 'config.json'"
+    with pytest.raises(Unavailable):
+        program.store("alice", SECRET, end=began)
+
+
+def test_a_deadline_that_ended_a_helper_is_not_remembered_as_its_failure(tmp_path: Path) -> None:
+    # A server lives longer than the one request that was short of time.
+    CredentialProgram(tmp_path / "bin").keep(HOST, "alice", SECRET)
+    (tmp_path / "config.json").write_text('{"credsStore": "test"}')
+    credentials = Credentials({"DOCKER_CONFIG": str(tmp_path), "PATH": str(tmp_path / "bin")})
+    with pytest.raises(Unavailable):
+        credentials.find(HOST, left=0)
+    found = credentials.find(HOST)
+    assert found is not None
+    assert found.secret == SECRET
 
 
 def test_a_helper_that_does_not_read_may_still_answer(tmp_path: Path) -> None:
