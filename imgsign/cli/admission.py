@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from imgsign.cli import admission_review
+from imgsign.cli import admission_review, admission_serve
 
 app = typer.Typer(
     name="admission",
@@ -21,4 +21,5 @@ def _group() -> None:
     """Judge images before a cluster runs them."""
 
 
+app.command("serve")(admission_serve.command)
 app.command("review")(admission_review.command)

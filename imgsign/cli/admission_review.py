@@ -242,13 +242,16 @@ def _ask(review: Review, world: _World, gate: str) -> list[tuple[Plan, Response]
 def _judge(wanted: Wanted, world: _World) -> Judgement:
     from imgsign.admission.judgement import Judgement
     from imgsign.errors import ImgsignError
+    from imgsign.gather import GATE_LIMITS
     from imgsign.workflow import verify
 
     if world.locate is None:
         return Judgement.undecided(wanted.reference, "offline", "needs a request, and --offline allows none")
     policy, trust = world.trusts[wanted.policy]
     try:
-        decision = verify(wanted.reference, policy, trust, locate=world.locate, now=datetime.now(UTC))
+        decision = verify(
+            wanted.reference, policy, trust, locate=world.locate, now=datetime.now(UTC), limits=GATE_LIMITS
+        )
     except ImgsignError as e:
         return Judgement.failed(wanted.reference, e)
     return Judgement.of(wanted.reference, decision)
