@@ -4,8 +4,8 @@ The architecture on one page. Everything an attacker can influence is gathered a
 then one pure function turns (policy, trust, name, evidence, now) into a Decision, which the command line
 and ``pull`` only render.
 
-    floor 6  cli/ demo                                    reads argv, environment, clock; prints
-    floor 5  workflow signing examine doctor load login pending resolve  input and output through objects they are given
+    floor 6  cli/ demo containerd                         reads argv, environment, clock; prints
+    floor 5  workflow signing examine doctor load login pending resolve node/  input and output, through objects given
     floor 4  gather stores/ transport/ signers/           requests, securesystemslib, files
     floor 3  evaluate images/                             pure: the judgement, and where references hide in files
     floor 2  policy/ formats/ decision platforms          pure: what is asked for, what was found

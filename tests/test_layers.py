@@ -46,12 +46,14 @@ FLOORS: dict[str, int] = {
     "examine": 5,
     "load": 5,
     "login": 5,
+    "node": 5,
     "pending": 5,
     "resolve": 5,
     "signing": 5,
     "workflow": 5,
     "__main__": 6,
     "cli": 6,
+    "containerd": 6,
     "demo": 6,
 }
 """Floor by module or package below ``imgsign``, as in the docstring of ``imgsign/__init__.py``."""
