@@ -114,7 +114,7 @@ def test_an_unsigned_image_is_not_pulled_and_the_first_line_says_why(node: Node)
     assert found.reason.splitlines() == [
         f"denied {node.registry.host}/node/unsigned:1@{node.unsigned['digest']}  scope {node.registry.host}: "
         "signed-by release: 0 of 1 needed, no signatures found",
-        f"hint: sign it with a key of anchor 'release': imgsign sign {node.registry.host}/node/unsigned:1"
+        f'hint: sign it with a key of anchor "release": imgsign sign {node.registry.host}/node/unsigned:1'
         f"@{node.unsigned['digest']} -k KEY",
     ]
 
