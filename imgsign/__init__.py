@@ -7,7 +7,7 @@ and ``pull`` only render.
     floor 6  cli/ demo containerd                         reads argv, environment, clock; prints
     floor 5  workflow signing examine doctor load login pending resolve node/  input and output, through objects given
     floor 4  gather stores/ transport/ signers/           requests, securesystemslib, files
-    floor 3  evaluate images/                             pure: the judgement, and where references hide in files
+    floor 3  evaluate images/ admission/                  pure: the judgement, where references hide, reviews
     floor 2  policy/ formats/ decision platforms          pure: what is asked for, what was found
     floor 1  reference oci keys trust dsse intoto claim   pure: the words of the field
     floor 0  errors wire                                  pure, standard library only

@@ -7,7 +7,8 @@
     │  ├─ InvalidManifest              an OCI or Docker manifest, index or descriptor
     │  ├─ InvalidEnvelope              a signature container: DSSE, bundle, simple signing, statement
     │  ├─ InvalidPolicy                a policy file
-    │  └─ InvalidKey                   a public or private key
+    │  ├─ InvalidKey                   a public or private key
+    │  └─ InvalidReview uid            a Kubernetes AdmissionReview
     ├─ SignatureInvalid                a signature that does not verify
     │  ├─ UntrustedSigner              … with any key of the anchor
     │  ├─ IdentityMismatch             verified, but over another name
@@ -82,6 +83,16 @@ class InvalidPolicy(Malformed):
 
 class InvalidKey(Malformed):
     """A key that cannot be read or is of a kind imgsign refuses."""
+
+
+class InvalidReview(Malformed):
+    """Bytes that are not one AdmissionReview; ``uid`` is whom a denial can be addressed to, if that could be read."""
+
+    def __init__(
+        self, message: str, *, path: str | None = None, hint: str | None = None, uid: str | None = None
+    ) -> None:
+        super().__init__(message, path=path, hint=hint)
+        self.uid = uid
 
 
 class SignatureInvalid(ImgsignError):

@@ -36,6 +36,7 @@ FLOORS: dict[str, int] = {
     "formats": 2,
     "platforms": 2,
     "policy": 2,
+    "admission": 3,
     "evaluate": 3,
     "images": 3,
     "gather": 4,
@@ -56,7 +57,10 @@ FLOORS: dict[str, int] = {
     "containerd": 6,
     "demo": 6,
 }
-"""Floor by module or package below ``imgsign``, as in the docstring of ``imgsign/__init__.py``."""
+"""Floor by module or package below ``imgsign``, as in the docstring of ``imgsign/__init__.py``.
+
+A dotted name places one module of a package elsewhere than the package: ``admission.server``.
+"""
 
 PURE = 3  # floors 0 to 3
 BANNED_WHERE_PURE = frozenset(
@@ -137,9 +141,11 @@ def origin(module: str, name: str) -> str:
 
 def floor_of(name: str) -> int:
     """The floor of a dotted name below ``imgsign``; a module that nobody placed is an error."""
-    top = name.partition(".")[0]
-    assert top in FLOORS, f"imgsign.{name} has no floor: write it into FLOORS and into the docstring of imgsign"
-    return FLOORS[top]
+    place = name
+    while place not in FLOORS and "." in place:
+        place = place.rpartition(".")[0]
+    assert place in FLOORS, f"imgsign.{name} has no floor: write it into FLOORS and into the docstring of imgsign"
+    return FLOORS[place]
 
 
 def own_imports(name: str) -> Iterator[tuple[str, Import]]:
@@ -155,7 +161,8 @@ def calls(tree: ast.Module) -> Iterator[tuple[str, int]]:
 
 
 def test_every_module_has_a_floor_and_every_floor_a_module() -> None:
-    assert {name.partition(".")[0] for name in MODULES} == set(FLOORS)
+    assert {name.partition(".")[0] for name in MODULES} == {name for name in FLOORS if "." not in name}
+    assert {name for name in FLOORS if "." in name} <= set(MODULES)
 
 
 def test_a_new_module_that_nobody_placed_is_refused() -> None:
