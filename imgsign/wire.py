@@ -134,8 +134,11 @@ class Node:
         return Node(value, f"{self.path}.{shown}", self.error)
 
 
-def load_json(raw: bytes, *, limit: int, error: type[Malformed] = Malformed) -> Node:
+def load_json(raw: bytes, *, limit: int, error: type[Malformed] = Malformed, any_depth: bool = False) -> Node:
     """Parse one JSON document of at most ``limit`` bytes.
+
+    ``any_depth`` leaves the nesting to the interpreter's own limit (still an error, never a crash), for who reads
+    known places of a large document only: the look at every value takes as long as the parsing.
 
     Raises:
         Malformed: (as ``error``) on anything the module docstring lists.
@@ -175,7 +178,7 @@ def load_json(raw: bytes, *, limit: int, error: type[Malformed] = Malformed) -> 
         raise
     except ValueError as e:  # an integer of more digits than CPython converts
         raise error("holds a number that is too long") from e
-    if _deeper_than(value, MAX_DEPTH):
+    if not any_depth and _deeper_than(value, MAX_DEPTH):
         raise error(f"nested deeper than {MAX_DEPTH}")
     if _SURROGATE.search(raw) is not None:
         try:

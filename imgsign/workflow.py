@@ -54,10 +54,24 @@ def verify(
         return evaluate(policy, trust, Image(name=target.name, manifest=None), Evidence(), now=now)
     # (2) Resolve.
     manifest = target.store.fetch(target.what)
+    # (3) Gather and judge.
+    return verify_manifest(target, manifest, policy, trust, now=now, pool=pool, limits=limits)
+
+
+def verify_manifest(
+    target: Target,
+    manifest: Manifest,
+    policy: Policy,
+    trust: TrustStore,
+    *,
+    now: datetime,
+    pool: Executor | None = None,
+    limits: Limits | None = None,
+) -> Decision:
+    """Judge an image whose manifest was fetched already: gather in rounds, judge each, stop at ALLOW."""
     image = Image(name=target.name, manifest=manifest)
-    if not rule.needs_evidence:
+    if not policy.rule_for(None if target.name is None else target.name.repository).needs_evidence:
         return evaluate(policy, trust, image, Evidence(), now=now)
-    # (3) Gather in rounds, judge each, stop at ALLOW.
     memo = Verifications()
     decision = None
     for evidence in gather(target.store, manifest.digest, FORMATS.values(), limits=limits, pool=pool):

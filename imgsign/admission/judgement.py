@@ -19,6 +19,7 @@ from imgsign.errors import (
     TooLarge,
     Unavailable,
 )
+from imgsign.policy.model import Rule, UnsafeAcceptUnsigned
 from imgsign.reference import Digest, Reference
 
 _CODES: tuple[tuple[type[ImgsignError], str], ...] = (
@@ -60,7 +61,40 @@ class Judgement:
     @classmethod
     def of(cls, reference: Reference, decision: Decision, *, cached: bool = False) -> Judgement:
         """Take what ``evaluate`` decided."""
-        raise NotImplementedError
+        text, digest = str(reference), decision.image.digest
+        if decision.allowed and digest is not None:
+            anchors = dict.fromkeys(anchor for anchor, _ in decision.claims)
+            message = f"signed by {', '.join(anchors)}" if anchors else "accepted unsigned"
+            ruling, code, hint = Ruling.ALLOWED, "allowed" if anchors else "accepted-unsigned", None
+        elif decision.inconclusive:
+            fault = decision.faults[0]
+            message, hint = f"{fault.about}: {fault.message}", fault.hint
+            ruling, code = Ruling.UNDECIDED, "evidence-missing"
+        else:
+            failed = [c for c in decision.checks if not c.passed]
+            first = next((c for c in failed if c.about == c.group), None)
+            message = "the policy denies it" if first is None else f"{first.group}: {first.message}"
+            hint = None if first is None else first.hint
+            codes = list(dict.fromkeys(c.code for c in failed if c is not first))
+            # One reason is named as it is; several are summed up by the requirement that is not met.
+            ruling, code = Ruling.DENIED, codes[0] if len(codes) == 1 else first.code if first else "denied"
+        return cls(
+            text=text,
+            ruling=ruling,
+            code=code,
+            message=message,
+            hint=hint,
+            digest=digest,
+            decision=decision,
+            cached=cached,
+        )
+
+    @classmethod
+    def unsigned(cls, text: str, rule: Rule) -> Judgement:
+        """Accept without any request: the rule asks for no signature."""
+        if not rule.require or not all(isinstance(r, UnsafeAcceptUnsigned) for r in rule.require):
+            raise ValueError("the rule does not accept unsigned images")
+        return cls(text=text, ruling=Ruling.ALLOWED, code="accepted-unsigned", message="accepted unsigned")
 
     @classmethod
     def undecided(cls, reference: Reference, code: str, message: str, hint: str | None = None) -> Judgement:
