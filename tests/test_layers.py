@@ -42,6 +42,8 @@ FLOORS: dict[str, int] = {
     "admission.mounted": 4,
     "admission.places": 4,
     "admission.pull_secrets": 4,
+    "admission.authority": 5,
+    "admission.bundle": 5,
     "admission.judge": 5,
     "admission.reload": 5,
     "admission.snapshot": 5,
