@@ -137,7 +137,7 @@ class Judge:
             raise RuntimeError("a resolved reference has a digest")
         work = self._gathering(asked, reference, digest, manifest)
         key = (_key(asked, digest), asked.wanted.need, asked.identity)
-        return await self._work(reference.repository.registry, key, work, deadline)
+        return _named(asked, await self._work(reference.repository.registry, key, work, deadline))
 
     async def _resolve(self, asked: Asked, deadline: float) -> Manifest:
         """Ask what a tag is now; within the window of seconds once for all."""
@@ -192,7 +192,7 @@ class Judge:
             self._metrics.cache("miss")
             return None
         self._metrics.cache("hit" if found.ruling is Ruling.ALLOWED else "negative-hit")
-        return found
+        return _named(asked, found)
 
     def _remember(self, asked: Asked, digest: Digest, decision: Decision) -> Judgement:
         judgement = Judgement.of(asked.reference, decision)
@@ -274,6 +274,11 @@ def _forget(waiter: asyncio.Future[Any]) -> None:
     """Take the result of work nobody waits for any more, so that its error is not reported as lost."""
     if not waiter.cancelled():
         waiter.exception()
+
+
+def _named(asked: Asked, judgement: Judgement) -> Judgement:
+    """Call a judgement by what was asked for: R:T and R:T@D share one."""
+    return judgement if judgement.text == asked.wanted.key else replace(judgement, text=asked.wanted.key)
 
 
 def _key(asked: Asked, digest: Digest) -> VerdictKey:

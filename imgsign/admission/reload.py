@@ -45,9 +45,10 @@ class Watched(Generic[V]):
         Raises:
             ImgsignError: it cannot be used.
         """
-        self._seen = self.look()
+        seen = self.look()
         found = self.load()
         self.take(found)
+        self._remember(seen)
         self.tell(self.what, None)
         return found
 
@@ -56,10 +57,10 @@ class Watched(Generic[V]):
         seen = self.look()
         if seen == self._seen:
             return False
-        # Before loading: what changes meanwhile is seen the next time.
         self._seen = seen
         try:
             self.take(self.load())
+            self._remember(seen)
         except Exception as e:  # noqa: BLE001  # whatever is wrong with the new one, the old one serves on
             hint = f" (hint: {e.hint})" if isinstance(e, ImgsignError) and e.hint is not None else ""
             message = e.message if isinstance(e, ImgsignError) else f"{type(e).__name__}"
@@ -69,6 +70,11 @@ class Watched(Generic[V]):
         self.trouble = None
         self.tell(self.what, None)
         return True
+
+    def _remember(self, before: Signature) -> None:
+        """Take note of files that are watched only since they were read; what changed meanwhile is seen the next time."""
+        after = self.look()
+        self._seen = after if set(before) <= set(after) else before
 
 
 class Reloader:

@@ -194,13 +194,13 @@ class Service:
         except InvalidReview as e:
             if e.uid is None:
                 raise _Refused(400, printable(e.message)) from None
-            return self._refuse(call, e.uid, e.message, e.hint)
+            return self._refuse(call, e.uid, "bad-review", e.message, e.hint)
         except Exception as e:  # noqa: BLE001  # an uncaught exception must never look like a verdict that allows
             where = traceback.extract_tb(e.__traceback__)[-1]
             self._log(f"internal error: {type(e).__name__} at {where.name}:{where.lineno} in review {call.uid}")
             if call.uid is None:
                 raise _Refused(500, "internal error") from None
-            return self._refuse(call, call.uid, "internal error of the admission webhook", "see its log")
+            return self._refuse(call, call.uid, "internal-error", "internal error of the webhook", "see its log")
         finally:
             self._metrics.inflight.dec()
 
@@ -239,17 +239,17 @@ class Service:
         fields = audit_fields(planned, judgements, response)
         policy = snapshot.policies.get(planned.rules.policy)
         digest = None if policy is None else f"sha256:{policy.policy_digest}"
-        self._write(call, {**fields, "policy": digest, "message": response.message})
-        verdict = fields.get("verdict")
+        self._write(call, {**fields, "policy_digest": digest, "message": response.message})
         operation = planned.review.operation
-        self._metrics.review(call.gate.value, operation, str(verdict), self._clock() - call.began)
+        self._metrics.review(call.gate.value, operation, response.verdict, self._clock() - call.began)
         for judgement in judgements.values():
             self._metrics.image(judgement.ruling.value, judgement.code)
 
-    def _refuse(self, call: _Call, uid: str, message: str, hint: str | None) -> bytes:
+    def _refuse(self, call: _Call, uid: str, code: str, message: str, hint: str | None) -> bytes:
         """Deny what could not be judged."""
-        response = refuse(uid, message, hint)
-        self._write(call, {"uid": uid, "gate": call.gate.value, "verdict": "denied", "message": response.message})
+        response = refuse(uid, code, message, hint)
+        fields = {"uid": uid, "gate": call.gate.value, "verdict": response.verdict, "codes": response.codes}
+        self._write(call, {**fields, "message": response.message})
         self._metrics.review(call.gate.value, "?", "denied", self._clock() - call.began)
         return response.to_json()
 

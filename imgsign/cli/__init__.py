@@ -38,6 +38,7 @@ COMMANDS = {
     "logout": "Log out of a registry.",
     "doctor": "Show how an image's registry is reached, and what is wrong.",
     "policy": "Write key policies.",
+    "admission": "Judge images before a cluster runs them.",
     "completion": "Print a completion script for a shell.",
     "demo": "Play the main job and four attacks on it, without a registry.",
     "key": "Make, show and convert keys.",

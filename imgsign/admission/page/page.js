@@ -23,6 +23,11 @@ function worst(decision) {
   return decision.verdict || "denied";
 }
 
+// The colour of a verdict; anything new is shown as odd.
+function tone(verdict) {
+  return { allowed: "allowed", denied: "denied", exempt: "allowed" }[verdict] || "odd";
+}
+
 function title(decision) {
   const space = decision.namespace ? decision.namespace + "/" : "";
   return (decision.kind || "?") + " " + space + (decision.name || "?");
@@ -44,9 +49,9 @@ function row(decision) {
   details.open = open.has(id);
   details.addEventListener("toggle", () => (details.open ? open.add(id) : open.delete(id)));
   const summary = node("summary");
-  const images = (decision.images || []).map((i) => i.reference);
+  const images = (decision.images || []).map((i) => i.image);
   const shown = images.slice(0, 2).join(", ") + (images.length > 2 ? " and " + (images.length - 2) + " more" : "");
-  const verdict = node("span", "verdict " + worst(decision), worst(decision));
+  const verdict = node("span", "verdict " + tone(worst(decision)), worst(decision));
   const object = node("span", "object");
   object.append(node("span", "line", title(decision)));
   const what = node("span", "images");
@@ -65,19 +70,19 @@ function row(decision) {
 function detail(decision) {
   const made = node("div", "detail");
   const facts = node("p", "facts");
-  for (const [name, value] of [["endpoint", decision.endpoint], ["operation", decision.operation], ["user", decision.user],
-    ["uid", decision.uid], ["policy", (decision.policy || "").slice(0, 19)], ["dry run", decision.dry_run ? "yes" : ""]]) {
+  if (decision.dry_run) facts.append(node("span", "", "dry run"));
+  for (const [name, value] of [["asked to", decision.gate], ["operation", decision.operation], ["user", decision.user],
+    ["uid", decision.uid], ["mode", decision.mode], ["policy", decision.policy]]) {
     if (value) facts.append(node("span", "", name + " " + value));
   }
   made.append(facts);
   if (decision.message) made.append(node("p", "reason", decision.message));
   for (const image of decision.images || []) {
-    const box = node("div", "image " + (image.verdict || ""));
-    box.append(node("code", "", image.reference));
-    const facts = [image.verdict, image.code, image.cache && "cache " + image.cache].filter(Boolean).join(" \u00b7 ");
+    const box = node("div", "image " + tone(image.verdict));
+    box.append(node("code", "", image.image));
+    const facts = [image.verdict, image.code, image.cached ? "remembered" : ""].filter(Boolean).join(" \u00b7 ");
     box.append(node("p", "quiet", facts));
-    if (image.digest && !image.reference.includes(image.digest)) box.append(node("p", "quiet", image.digest));
-    if (image.message) box.append(node("p", "reason", image.message));
+    if (image.digest && !image.image.includes(image.digest)) box.append(node("p", "quiet", image.digest));
     made.append(box);
   }
   return made;
@@ -112,7 +117,7 @@ function spaces(decisions) {
 
 function draw() {
   if (!last) return;
-  const count = { allowed: 0, warned: 0, denied: 0, inconclusive: 0 };
+  const count = { allowed: 0, warned: 0, denied: 0, undecided: 0 };
   for (const d of last.decisions) count[worst(d)] = (count[worst(d)] || 0) + 1;
   $("total").textContent = last.decisions.length;
   $("split").textContent = Object.entries(count).filter(([, n]) => n).map(([v, n]) => n + " " + v).join(", ");
