@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from imgsign.admission.manifests.options import Options
+from imgsign.admission.manifests.text import quoted
 from imgsign.admission.manifests.tls import LABELS
 
 WEBHOOK_PORT = 8443
@@ -13,7 +14,7 @@ apiVersion: v1
 kind: Service
 metadata:
   name: imgsign
-  namespace: {namespace}
+  namespace: {quoted_namespace}
   labels: {labels}
 spec:
   selector:
@@ -29,7 +30,7 @@ apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata:
   name: imgsign
-  namespace: {namespace}
+  namespace: {quoted_namespace}
   labels: {labels}
 spec:
   podSelector:
@@ -66,7 +67,7 @@ def network(options: Options) -> tuple[str, ...]:
     """Service and NetworkPolicy."""
     api = bool(options.pull_secrets)
     values = {
-        "namespace": options.namespace,
+        "quoted_namespace": quoted(options.namespace),
         "labels": LABELS,
         "also": " and the API server" if api else "",
         "api_port": "\n        - {port: 6443, protocol: TCP}" if api else "",

@@ -19,7 +19,7 @@ _NAMESPACE = """\
 apiVersion: v1
 kind: Namespace
 metadata:
-  name: {namespace}
+  name: {quoted_namespace}
   labels:
     app.kubernetes.io/name: imgsign
     app.kubernetes.io/component: server
@@ -32,7 +32,7 @@ apiVersion: v1
 kind: ServiceAccount
 metadata:
   name: imgsign
-  namespace: {namespace}
+  namespace: {quoted_namespace}
   labels: {labels}
 # The webhook asks the API server {asks}.
 automountServiceAccountToken: false
@@ -45,7 +45,7 @@ apiVersion: rbac.authorization.k8s.io/v1
 kind: Role
 metadata:
   name: imgsign-pull-secrets
-  namespace: {place}
+  namespace: {quoted_place}
   labels: {labels}
 rules:
   - apiGroups: [""]
@@ -58,7 +58,7 @@ apiVersion: rbac.authorization.k8s.io/v1
 kind: RoleBinding
 metadata:
   name: imgsign-pull-secrets
-  namespace: {place}
+  namespace: {quoted_place}
   labels: {labels}
 roleRef:
   apiGroup: rbac.authorization.k8s.io
@@ -67,7 +67,7 @@ roleRef:
 subjects:
   - kind: ServiceAccount
     name: imgsign
-    namespace: {namespace}
+    namespace: {quoted_namespace}
 """
 
 _PRIORITY = """\
@@ -87,7 +87,7 @@ apiVersion: v1
 kind: ConfigMap
 metadata:
   name: {name}
-  namespace: {namespace}
+  namespace: {quoted_namespace}
   labels: {labels}
 data:
 {data}
@@ -98,7 +98,7 @@ apiVersion: apps/v1
 kind: Deployment
 metadata:
   name: imgsign
-  namespace: {namespace}
+  namespace: {quoted_namespace}
   labels: {labels}
 spec:
   # Replicas share nothing. The HorizontalPodAutoscaler below changes this number; applying this file sets it back.
@@ -214,12 +214,12 @@ spec:
         - name: tls
           secret:
             secretName: imgsign-tls
-            defaultMode: 0440
+            defaultMode: 288  # 0440, which YAML's versions read differently
         - name: registries
           secret:
             secretName: imgsign-registries
             optional: true
-            defaultMode: 0440
+            defaultMode: 288  # 0440, which YAML's versions read differently
 """
 
 _BUDGET = """\
@@ -227,7 +227,7 @@ apiVersion: policy/v1
 kind: PodDisruptionBudget
 metadata:
   name: imgsign
-  namespace: {namespace}
+  namespace: {quoted_namespace}
   labels: {labels}
 spec:
   maxUnavailable: 1
@@ -243,7 +243,7 @@ apiVersion: autoscaling/v2
 kind: HorizontalPodAutoscaler
 metadata:
   name: imgsign
-  namespace: {namespace}
+  namespace: {quoted_namespace}
   labels: {labels}
 spec:
   scaleTargetRef:
@@ -265,7 +265,7 @@ spec:
 def objects(options: Options, parts: Parts) -> tuple[str, ...]:
     """Everything but network, certificate and webhooks."""
     values = {
-        "namespace": options.namespace,
+        "quoted_namespace": quoted(options.namespace),
         "labels": LABELS,
         "replicas": options.replicas,
         "most": max(10, 3 * options.replicas),
@@ -273,7 +273,10 @@ def objects(options: Options, parts: Parts) -> tuple[str, ...]:
     }
     found = [_NAMESPACE.format(**values), _ACCOUNT.format(**values)]
     for place in options.pull_secrets:
-        found += [_ROLE.format(place=place, **values), _BINDING.format(place=place, **values)]
+        found += [
+            _ROLE.format(quoted_place=quoted(place), **values),
+            _BINDING.format(quoted_place=quoted(place), **values),
+        ]
     found.append(_PRIORITY.format(**values))
     found.append(_config_map("imgsign-settings", {parts.settings_name: parts.settings}, options, "What applies where."))
     found.append(_config_map("imgsign-policy", parts.policies, options, "Whose signatures count: change it by review."))
@@ -296,6 +299,7 @@ def arguments(options: Options, parts: Parts) -> list[str]:
 def _deployment(options: Options, parts: Parts) -> str:
     return _DEPLOYMENT.format(
         namespace=options.namespace,
+        quoted_namespace=quoted(options.namespace),
         labels=LABELS,
         replicas=options.replicas,
         token="true" if options.pull_secrets else "false",
@@ -315,4 +319,6 @@ def _deployment(options: Options, parts: Parts) -> str:
 
 def _config_map(name: str, files: Mapping[str, str], options: Options, comment: str) -> str:
     data = "\n".join(f"  {quoted(file)}: {block(text, 4)}" for file, text in sorted(files.items()))
-    return _CONFIG_MAP.format(name=name, namespace=options.namespace, labels=LABELS, data=data, comment=comment)
+    return _CONFIG_MAP.format(
+        name=name, quoted_namespace=quoted(options.namespace), labels=LABELS, data=data, comment=comment
+    )

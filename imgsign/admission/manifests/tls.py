@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from imgsign.admission.manifests.options import Options, Parts
-from imgsign.admission.manifests.text import block
+from imgsign.admission.manifests.text import block, quoted
 
 _AUTHORITY = """\
 # An authority for this webhook alone, and the leaf it signs. cert-manager puts the authority into both
@@ -12,7 +12,7 @@ apiVersion: cert-manager.io/v1
 kind: Issuer
 metadata:
   name: imgsign-self-signed
-  namespace: {namespace}
+  namespace: {quoted_namespace}
   labels: {labels}
 spec:
   selfSigned: {{}}
@@ -23,7 +23,7 @@ apiVersion: cert-manager.io/v1
 kind: Certificate
 metadata:
   name: imgsign-authority
-  namespace: {namespace}
+  namespace: {quoted_namespace}
   labels: {labels}
 spec:
   isCA: true
@@ -44,7 +44,7 @@ apiVersion: cert-manager.io/v1
 kind: Issuer
 metadata:
   name: imgsign-authority
-  namespace: {namespace}
+  namespace: {quoted_namespace}
   labels: {labels}
 spec:
   ca:
@@ -56,7 +56,7 @@ apiVersion: cert-manager.io/v1
 kind: Certificate
 metadata:
   name: imgsign
-  namespace: {namespace}
+  namespace: {quoted_namespace}
   labels: {labels}
 spec:
   secretName: imgsign-tls
@@ -82,7 +82,7 @@ apiVersion: v1
 kind: Secret
 metadata:
   name: imgsign-tls
-  namespace: {namespace}
+  namespace: {quoted_namespace}
   labels: {labels}
 type: kubernetes.io/tls
 stringData:
@@ -99,12 +99,12 @@ def tls(options: Options, parts: Parts) -> tuple[str, ...]:
     if (made := parts.self_made) is not None:
         return (
             _PAIR.format(
-                namespace=options.namespace,
+                quoted_namespace=quoted(options.namespace),
                 labels=LABELS,
                 certificate=block(made.certificate, 4),
                 key=block(made.key, 4),
                 authority=block(made.authority, 4),
             ),
         )
-    values = {"namespace": options.namespace, "labels": LABELS, "host": options.host}
+    values = {"quoted_namespace": quoted(options.namespace), "labels": LABELS, "host": options.host}
     return tuple(document.format(**values) for document in (_AUTHORITY, _ROOT, _ISSUER, _LEAF))

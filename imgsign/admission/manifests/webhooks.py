@@ -65,7 +65,7 @@ metadata:
   - name: {verb}.images.imgsign  # what users read in every denial
     clientConfig:
       service:
-        namespace: {namespace}
+        namespace: {place}
         name: imgsign
         path: /{verb}
         port: 443
@@ -134,9 +134,10 @@ def _configuration(kind: str, verb: str, rules: tuple[RegisteredRule, ...], opti
         annotations=annotations,
         bundle=bundle,
         namespace=options.namespace,
+        place=quoted(options.namespace),
         timeout=options.timeout,
         reinvocation=_REINVOCATION if kind == "Mutating" else "",
-        skipped=", ".join(options.skipped),
+        skipped=", ".join(map(quoted, options.skipped)),
         condition=quoted(CONDITION),
         rules=textwrap.indent("".join(map(_rule, rules)).rstrip("\n"), " " * 6),
     )
