@@ -10,7 +10,8 @@ from kubernetes import client
 _LIST = re.compile(r"(?:list|List)\[(.+)\]")  # older and newer generators
 _MAP = re.compile(r"dict\(str, (.+)\)|Dict\[str, (.+)\]")
 _PLAIN: dict[str, tuple[type, ...]] = {
-    "str": (str,), "int": (int,), "float": (int, float), "bool": (bool,), "object": (object,), "datetime": (str,), "bytes": (str,),
+    "str": (str,), "int": (int,), "float": (int, float), "bool": (bool,), "object": (object,), "datetime": (str,),
+    "bytes": (str,),
 }  # fmt: skip
 _EITHER = frozenset(("port", "target_port", "max_unavailable", "min_available", "max_surge"))  # IntOrString
 
