@@ -13,6 +13,7 @@ containerd pulls only after a 0. It shows the reason, at most :data:`REASON_LIMI
 output, in the pod's event; its first line stands for itself.
 
 - *The digest judged is the digest given.* The image is fetched by it; the tag of the name only names.
+- *Scope first, network second*: what a scope rejects or accepts unsigned costs no request.
 - *The plug-in ends itself* when the time of its configuration is over, whatever it waits for, and says so.
   containerd would kill it after ten seconds, and a killed verifier cannot say why.
 - *One verdict a process.* Whoever comes first, judgement or deadline, speaks and ends the process.
@@ -127,7 +128,9 @@ def answer(arguments: Sequence[str], config_file: Path, voice: Voice) -> tuple[i
     Raises:
         ImgsignError: nothing could be judged.
     """
+    from imgsign.admission.judgement import Judgement
     from imgsign.node.question import DESCRIPTOR_LIMIT, parse_arguments, parse_descriptor
+    from imgsign.policy.model import Reject
 
     slow = "undecided: not even the configuration was read in time"
     voice.end_at(STARTED + LONGEST_TIMEOUT, slow)
@@ -137,6 +140,11 @@ def answer(arguments: Sequence[str], config_file: Path, voice: Voice) -> tuple[i
     voice.end_at(STARTED + config.timeout, f"undecided {reference}: no verdict within {seconds}, so nothing is pulled")
     question = parse_descriptor(sys.stdin.buffer.read(DESCRIPTOR_LIMIT + 1), reference)
     policy, trust = _load(config)
+    rule = policy.rule_for(reference.repository)
+    if not rule.needs_evidence and not any(isinstance(r, Reject) for r in rule.require):
+        # Such an image, the pause image above all, starts without a registry's answer and without its credentials.
+        accepted = Judgement.unsigned(str(reference), rule)
+        return OK, f"allowed {reference}  scope {rule.scope or '(default)'}  {accepted.message}"
     decision = judge(question, config, policy, trust)
     return _code(decision), explain(decision, trust)
 

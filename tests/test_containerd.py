@@ -52,6 +52,42 @@ def test_a_rejected_name_is_denied_without_a_request(tmp_path: Path) -> None:
     assert errors == ""
 
 
+def test_an_image_that_may_be_unsigned_needs_no_registry(tmp_path: Path) -> None:
+    code, lines, _ = ask(tmp_path, *question("example.com/free/pause:3.10"))
+    assert code == 0
+    assert lines == [f"allowed example.com/free/pause:3.10@{DIGEST}  scope example.com/free  accepted unsigned"]
+
+
+def test_a_cold_plug_in_loads_neither_the_command_line_nor_the_webhook(tmp_path: Path) -> None:
+    (tmp_path / "policy.toml").write_text(POLICY)
+    (tmp_path / "containerd.toml").write_text('policy = "policy.toml"')
+    code = f"""
+import io, json, sys
+from pathlib import Path
+from imgsign.containerd import Voice, answer
+raw = json.dumps({{"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": "{DIGEST}", "size": 2}})
+sys.stdin = io.TextIOWrapper(io.BytesIO(raw.encode()))
+assert answer({list(question("example.com/app:1"))!r}, Path({str(tmp_path / "containerd.toml")!r}), Voice())[0] == 1
+print(*sys.modules)
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    loaded = set(done.stdout.split())
+    assert "imgsign.evaluate" in loaded
+    tops = {m.partition(".")[0] for m in loaded}
+    assert not tops & {
+        "typer",
+        "yaml",
+        "tomlkit",
+        "granian",
+        "prometheus_client",
+        "securesystemslib",
+        "rich",
+        "requests",
+    }
+    assert not {m for m in loaded if m.startswith(("imgsign.signing", "imgsign.images"))}
+
+
 def test_a_descriptor_cut_off_is_undecided_and_no_traceback(tmp_path: Path) -> None:
     code, lines, errors = ask(tmp_path, *question("example.com/app:1"), stdin=b'{"mediaType"')
     assert (code, errors) == (3, "")
