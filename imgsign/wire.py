@@ -185,6 +185,8 @@ def load_json(raw: bytes, *, limit: int, error: type[Malformed] = Malformed, any
             dump_json(value)
         except UnicodeEncodeError as e:
             raise error("holds a lone surrogate") from e
+        except RecursionError as e:
+            raise error("nested too deeply") from e
     return Node(value, "$", error)
 
 

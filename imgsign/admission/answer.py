@@ -48,7 +48,9 @@ def judgement_of(planned: Planned, judgements: Mapping[str, Judgement]) -> Judge
     if planned.wanted is None:
         return Judgement.denied(planned.text, "not-judged", "was not judged")
     found = judgements.get(planned.wanted.key)
-    if found is None or found.text != planned.wanted.key:
+    asked = planned.wanted.reference.digest
+    # A judgement of something else, by whatever mistake, is none.
+    if found is None or found.text != planned.wanted.key or asked not in (None, found.digest or asked):
         return Judgement.undecided(planned.wanted.reference, "not-judged", "was not judged")
     return found
 

@@ -23,13 +23,12 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
+from imgsign.admission.asked import Asked
 from imgsign.admission.cache import ENTRIES, Bounded, Flights, VerdictKey, life
 from imgsign.admission.judgement import Judgement, Ruling
 from imgsign.admission.limits import WAIT, Busy, Limits, Ticket
 from imgsign.admission.metrics import Metrics
 from imgsign.admission.places import ImagePlaces
-from imgsign.admission.plan import Wanted
-from imgsign.admission.snapshot import NamedPolicy
 from imgsign.decision import Decision
 from imgsign.errors import ImgsignError, Unavailable
 from imgsign.oci import Manifest
@@ -43,26 +42,6 @@ T = TypeVar("T")
 
 class DeadlinePassed(Unavailable):
     """The review's time was over before the registry was done."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """One wanted image with the policy of its review, and whose pull secrets it may be read with."""
-
-    wanted: Wanted
-    policy: NamedPolicy
-    namespace: str = ""
-    secrets: tuple[str, ...] = ()
-
-    @property
-    def reference(self) -> Reference:
-        """The image's name as the container runtime completes it."""
-        return self.wanted.reference
-
-    @property
-    def identity(self) -> tuple[str, ...]:
-        """Whose credentials it is read with."""
-        return (self.namespace, *self.secrets) if self.secrets else ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,10 +88,13 @@ class Judge:
 
     def peek(self, asked: Asked) -> Judgement | None:
         """Judge without waiting for anything; ``None`` if that takes a request."""
-        digest = asked.reference.digest or self._tag(asked)
-        if digest is None:
-            return None
-        return self._remembered(asked, digest)
+        key = asked.verdict_key
+        if key is None:
+            digest = self._tag(asked)
+            if digest is None:
+                return None
+            key = asked.key_of(digest)
+        return self._remembered(asked, key)
 
     async def judge(self, asked: Asked, deadline: float) -> Judgement:
         """Judge an image :meth:`peek` knew nothing of, by a time of the clock; what fails on the way is undecided."""
@@ -130,13 +112,13 @@ class Judge:
         if reference.digest is None:
             manifest = await self._resolve(asked, deadline)
             reference = reference.at(manifest.digest)
-            if (found := self._remembered(asked, manifest.digest)) is not None:
+            if (found := self._remembered(asked, asked.key_of(manifest.digest))) is not None:
                 return found
         digest = reference.digest
         if digest is None:
             raise RuntimeError("a resolved reference has a digest")
         work = self._gathering(asked, reference, digest, manifest)
-        key = (_key(asked, digest), asked.wanted.need, asked.identity)
+        key = (asked.key_of(digest), asked.wanted.need, asked.identity)
         return _named(asked, await self._work(reference.repository.registry, key, work, deadline))
 
     async def _resolve(self, asked: Asked, deadline: float) -> Manifest:
@@ -160,7 +142,7 @@ class Judge:
         """Make the work that judges one image and remembers the judgement."""
 
         def work() -> Judgement:
-            kept = self._verdicts.get(_key(asked, digest))
+            kept = self._verdicts.get(asked.key_of(digest))
             if kept is not None:  # remembered since :meth:`peek` looked
                 return kept
             began = self._clock()
@@ -186,8 +168,8 @@ class Judge:
             self._metrics.cache("tag-hit")
         return found
 
-    def _remembered(self, asked: Asked, digest: Digest) -> Judgement | None:
-        found = self._verdicts.get(_key(asked, digest))
+    def _remembered(self, asked: Asked, key: VerdictKey) -> Judgement | None:
+        found = self._verdicts.get(key)
         if found is None:
             self._metrics.cache("miss")
             return None
@@ -205,7 +187,7 @@ class Judge:
             negative_ttl=self._times.negative_ttl,
         )
         # Without the decision, which holds the manifest and every signature: a hundred times the rest.
-        self._verdicts.put(_key(asked, digest), replace(judgement, decision=None, cached=True), seconds)
+        self._verdicts.put(asked.key_of(digest), replace(judgement, decision=None, cached=True), seconds)
         return judgement
 
     # Work in threads
@@ -279,7 +261,3 @@ def _forget(waiter: asyncio.Future[Any]) -> None:
 def _named(asked: Asked, judgement: Judgement) -> Judgement:
     """Call a judgement by what was asked for: R:T and R:T@D share one."""
     return judgement if judgement.text == asked.wanted.key else replace(judgement, text=asked.wanted.key)
-
-
-def _key(asked: Asked, digest: Digest) -> VerdictKey:
-    return VerdictKey(asked.policy.policy_digest, asked.policy.trust_digest, str(digest), str(asked.reference.name))

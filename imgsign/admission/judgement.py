@@ -2,7 +2,7 @@
 
 A positive judgement rests on a positive decision, which only ``evaluate`` makes, or on a scope that accepts
 unsigned images (:meth:`Judgement.unsigned`, made by :mod:`imgsign.admission.plan` alone). Everything else is a
-denial or undecided, and gates deny what is undecided.
+denial or undecided, and gates deny what is undecided. A test reads the sources: judgements are made here alone.
 """
 
 from __future__ import annotations

@@ -8,9 +8,12 @@ namespace, a user. Alert on the API server's own ``apiserver_admission_webhook_f
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
+
+from imgsign.admission.judgement import Judgement
 
 HOSTS = 64
 """Registries with a label of their own."""
@@ -35,7 +38,7 @@ class Metrics:
 
     def __init__(self) -> None:
         """Count from zero."""
-        disable_created_metrics()  # a second series beside each, which nobody reads
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series beside each, which nobody reads
         self.registry = r = CollectorRegistry()
         p = "imgsign_admission"
         self._reviews = Counter(
@@ -82,9 +85,14 @@ class Metrics:
             observer = self._observers[endpoint] = self._seconds.labels(endpoint)
         observer.observe(seconds)
 
-    def image(self, verdict: str, code: str) -> None:
-        """Count a judged image."""
-        self._counter(self._images, verdict, _few(code, self._codes, CODES)).inc()
+    def images(self, judgements: Iterable[Judgement]) -> None:
+        """Count the judged images of a review."""
+        counted: dict[tuple[str, str], int] = {}
+        for judgement in judgements:
+            key = judgement.ruling.value, judgement.code
+            counted[key] = counted.get(key, 0) + 1
+        for (verdict, code), count in counted.items():
+            self._counter(self._images, verdict, _few(code, self._codes, CODES)).inc(count)
 
     def cache(self, event: str) -> None:
         """Count a look-up: hit, negative-hit, miss, joined (waited for another review's work), tag-hit."""

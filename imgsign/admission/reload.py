@@ -72,7 +72,7 @@ class Watched(Generic[V]):
         return True
 
     def _remember(self, before: Signature) -> None:
-        """Take note of files that are watched only since they were read; what changed meanwhile is seen the next time."""
+        """Take note of files that are watched only since they were read; a change meanwhile is seen the next time."""
         after = self.look()
         self._seen = after if set(before) <= set(after) else before
 

@@ -148,6 +148,8 @@ def parse_review(raw: bytes) -> Review:
     except InvalidReview as e:
         e.uid = uid
         raise
+    except RecursionError as e:  # two deep values that are compared
+        raise InvalidReview("nested too deeply", uid=uid) from e
 
 
 def review_of(document: Mapping[str, object], kind: str, namespace: str) -> Review:

@@ -26,8 +26,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from imgsign.admission.answer import answer, audit_fields, refuse
+from imgsign.admission.asked import Asked
 from imgsign.admission.audit import RECENT, Audit
-from imgsign.admission.judge import Asked, Judge
+from imgsign.admission.judge import Judge
 from imgsign.admission.judgement import Judgement
 from imgsign.admission.metrics import Metrics
 from imgsign.admission.plan import Gate, Plan, plan
@@ -59,6 +60,8 @@ _JSON = ("content-type", "application/json")
 _TEXT = ("content-type", "text/plain; charset=utf-8")
 _CLOSE = ("connection", "close")
 _RETRY = ("retry-after", "1")
+
+_ENCODE = json.JSONEncoder(separators=(",", ":")).encode
 
 Scope = Any  # Granian's RSGI scope and protocol have no types
 Protocol = Any
@@ -113,6 +116,8 @@ class Service:
         self.welcome = False
         self.reviews = 0
         self._bytes = 0
+        self._reading: dict[asyncio.Task[Any] | None, float] = {}
+        metrics.inflight.set_function(lambda: self.reviews)
         self.recent: deque[bytes] = deque(maxlen=RECENT)
 
     async def handle(self, scope: Scope, protocol: Protocol, *, closing: bool) -> None:
@@ -167,20 +172,29 @@ class Service:
 
     async def _body(self, protocol: Protocol, length: int) -> bytes:
         """Read the body; a client that does not send it keeps a connection waiting, nothing else."""
+        task = asyncio.current_task()
+        self._reading[task] = self._clock() + BODY_SECONDS
         try:
-            async with asyncio.timeout(BODY_SECONDS):
-                raw = await protocol()
-        except TimeoutError:
+            raw = await protocol()
+        except asyncio.CancelledError:  # by sweep() alone: nobody else knows the task
             raise _Refused(408, f"the body did not arrive within {BODY_SECONDS:g} s", _CLOSE) from None
         except Exception:  # noqa: BLE001  # Granian's for a client that went away
             raise _Refused(400, "the body did not arrive", _CLOSE) from None
+        finally:
+            del self._reading[task]
         if len(raw) != length:
             raise _Refused(400, "the body is not as long as its Content-Length", _CLOSE)
         return bytes(raw)
 
+    def sweep(self) -> None:
+        """Give up bodies that are overdue; called about once a second, which costs less than a timer a request."""
+        now = self._clock()
+        for task, end in list(self._reading.items()):
+            if task is not None and now >= end:
+                task.cancel()
+
     async def _review(self, call: _Call, raw: bytes) -> bytes:
         """Judge a body; from here on there is a denial or 400, whatever happens."""
-        self._metrics.inflight.inc()
         snapshot = self.snapshot
         try:
             review = await self._parse(raw)
@@ -201,8 +215,6 @@ class Service:
             if call.uid is None:
                 raise _Refused(500, "internal error") from None
             return self._refuse(call, call.uid, "internal-error", "internal error of the webhook", "see its log")
-        finally:
-            self._metrics.inflight.dec()
 
     async def _parse(self, raw: bytes) -> Review:
         if len(raw) <= _INLINE:
@@ -219,8 +231,7 @@ class Service:
             return found
         namespace = planned.review.namespace if secrets else ""
         for wanted in planned.wanted[:IMAGES_LIMIT]:
-            policy = snapshot.policies[wanted.policy]
-            asked = Asked(wanted=wanted, policy=policy, namespace=namespace, secrets=secrets)
+            asked = snapshot.asked(wanted, namespace, secrets)
             judgement = self._judge.peek(asked)
             if judgement is None:
                 missing.append(asked)
@@ -242,8 +253,7 @@ class Service:
         self._write(call, {**fields, "policy_digest": digest, "message": response.message})
         operation = planned.review.operation
         self._metrics.review(call.gate.value, operation, response.verdict, self._clock() - call.began)
-        for judgement in judgements.values():
-            self._metrics.image(judgement.ruling.value, judgement.code)
+        self._metrics.images(judgements.values())
 
     def _refuse(self, call: _Call, uid: str, code: str, message: str, hint: str | None) -> bytes:
         """Deny what could not be judged."""
@@ -255,7 +265,7 @@ class Service:
 
     def _write(self, call: _Call, fields: Mapping[str, object]) -> None:
         milliseconds = round((self._clock() - call.began) * 1000, 3)
-        time_text = self._now().strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        line = json.dumps({"time": time_text, **fields, "milliseconds": milliseconds}, separators=(",", ":")).encode()
+        time_text = self._now().replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+        line = _ENCODE({"time": time_text, **fields, "milliseconds": milliseconds}).encode()
         self._audit.write(line)
         self.recent.append(line)

@@ -11,29 +11,19 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
+from imgsign.admission.asked import Asked, NamedPolicy
 from imgsign.admission.mounted import moment
-from imgsign.admission.plan import Rulebook
+from imgsign.admission.plan import Rulebook, Wanted
 from imgsign.admission.settings import SETTINGS_LIMIT, NamespaceRules, Settings, parse_settings
 from imgsign.errors import DestinationError, ImgsignError, InvalidPolicy
 from imgsign.load import load_policy
-from imgsign.policy.model import Policy
 from imgsign.policy.parse import POLICY_LIMIT
 from imgsign.signers.disk import read_file
 from imgsign.trust import TrustStore
 from imgsign.wire import load_json, load_toml, quote
 
+_REMEMBERED = 4096  # images put together with their policy
 _TRIES = 3  # readings of a set that changes while it is read
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NamedPolicy:
-    """A policy with its keys; ``policy_digest`` is what sha256sum says of its file."""
-
-    name: str
-    policy: Policy
-    trust: TrustStore
-    policy_digest: str
-    trust_digest: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +33,19 @@ class Snapshot:
     rulebook: Rulebook
     policies: Mapping[str, NamedPolicy] = field(hash=False)
     files: tuple[Path, ...] = ()
+    _asked: dict[tuple[str, str], Asked] = field(default_factory=dict, hash=False, repr=False)
+
+    def asked(self, wanted: Wanted, namespace: str = "", secrets: tuple[str, ...] = ()) -> Asked:
+        """Put a wanted image together with its policy; those without secrets of their own are kept."""
+        if secrets:
+            return Asked(wanted=wanted, policy=self.policies[wanted.policy], namespace=namespace, secrets=secrets)
+        key = wanted.policy, wanted.key
+        found = self._asked.get(key)
+        if found is None or found.wanted.need is not wanted.need:
+            if len(self._asked) >= _REMEMBERED:
+                self._asked.clear()  # nobody can fill memory with names
+            found = self._asked[key] = Asked(wanted=wanted, policy=self.policies[wanted.policy])
+        return found
 
 
 def load_snapshot(path: Path, *, is_policy: bool = False, environ: Mapping[str, str]) -> Snapshot:
