@@ -11,7 +11,7 @@ import yaml
 from cryptography import x509
 
 from imgsign.admission.manifests import Options, Parts, SelfMade, manifests
-from imgsign.admission.manifests.objects import arguments
+from imgsign.admission.manifests.deployment import arguments
 from imgsign.admission.manifests.text import block, quoted
 from imgsign.cli import main
 from imgsign.errors import InvalidReference, UsageError

@@ -4,7 +4,7 @@ The YAML is written by hand, since its comments are half of its worth: every cho
 where it stands. What comes from outside (names, an image, a policy) is checked by :class:`Options` and
 written by :mod:`~imgsign.admission.manifests.text`, so that no value can become structure.
 
-- ``objects``: namespace, service account and access, policy, Deployment and what surrounds it
+- ``deployment``: the webhook itself; ``objects``: what is around it, from the namespace to the autoscaler
 - ``network``: Service and NetworkPolicy
 - ``tls``: the certificate, by cert-manager or made here
 - ``webhooks``: both webhook configurations, and the table of what they register
