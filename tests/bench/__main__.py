@@ -1,4 +1,4 @@
-"""Benchmarks, as ratios of medians of interleaved runs: ``python -m tests.bench [verify-cold|help|pull|many|all]``.
+"""Benchmarks, as ratios of medians of interleaved runs: ``python -m tests.bench [verify-cold|node|…|all]``.
 
 Servers are real (docker-registry), on loopback, and stop by themselves. ``SKOPEO=path`` names a second
 skopeo beside the one on PATH, such as one without Debian's patches. Each target stands beside its figure;
@@ -17,11 +17,13 @@ from platform import python_version
 from tests.bench.cold import help_cold, verify_cold
 from tests.bench.many import many
 from tests.bench.measure import Row, show
+from tests.bench.node import node_cold
 from tests.bench.pull import pull
 from tests.e2e import parts
 
 BENCHMARKS: dict[str, tuple[str, int, Callable[[int, Path | None], list[Row]]]] = {
     "verify-cold": ("Cold verification: whole processes on loopback", 21, verify_cold),
+    "node": ("What each pull on a node waits for", 21, node_cold),
     "help": ("Cold help", 21, help_cold),
     "pull": ("Pull of 1 GiB in 8 layers of random data into an empty OCI layout, on loopback", 7, pull),
     "many": ("200 images verified in one process, both formats looked at", 5, many),

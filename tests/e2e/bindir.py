@@ -16,6 +16,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from imgsign.reference import Digest
+
 OUTPUT_LIMIT = 1 << 15  # outputLimitBytes
 
 
@@ -27,6 +29,11 @@ class Judgement:
     code: int | None
     reason: str
     seconds: float
+
+
+def describe(raw: bytes) -> dict[str, object]:
+    """What a resolver finds of a manifest: media type, digest and size."""
+    return {"mediaType": json.loads(raw)["mediaType"], "digest": str(Digest.of(raw)), "size": len(raw)}
 
 
 def verify_image(directory: Path, name: str, descriptor: dict[str, object], *, timeout: float = 10.0) -> Judgement:

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from imgsign.node.launcher import read_launcher
-from imgsign.reference import Digest
 from tests.e2e import bindir, images, parts
 
 PASSWORD = {"IMGSIGN_PASSWORD": "test"}
@@ -41,8 +40,7 @@ def describe(registry: parts.Registry, path: str, tag: str) -> dict[str, object]
     """What a resolver finds: media type, digest and size."""
     status, raw = registry.get(f"/v2/{path}/manifests/{tag}", "application/vnd.oci.image.manifest.v1+json")
     assert status == 200
-    digest = Digest.of(raw)
-    return {"mediaType": json.loads(raw)["mediaType"], "digest": str(digest), "size": len(raw)}
+    return bindir.describe(raw)
 
 
 def install(base: Path, scopes: str, key: Path, *, config: str = "") -> Path:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from imgsign.errors import InvalidDigest, InvalidReference, Malformed, UsageError
+from imgsign.errors import ImgsignError, InvalidDigest, InvalidReference, Malformed, UsageError
 from imgsign.node.question import DESCRIPTOR_LIMIT, parse_arguments, parse_descriptor
 from imgsign.reference import Digest, Reference
 
@@ -117,3 +119,15 @@ def test_a_descriptor_of_another_digest_is_refused() -> None:
 def test_bytes_that_are_no_descriptor_are_refused(raw: bytes, message: str) -> None:
     with pytest.raises(Malformed, match=message):
         parse_descriptor(raw, WEB)
+
+
+@given(
+    st.lists(st.one_of(st.sampled_from([*arguments(), "-name", ""]), st.text()), max_size=8), st.binary(max_size=400)
+)
+def test_no_arguments_and_no_bytes_end_in_anything_but_a_refusal(given_arguments: list[str], raw: bytes) -> None:
+    for ask in (lambda: parse_arguments(given_arguments), lambda: parse_descriptor(raw, WEB)):
+        try:
+            ask()
+        except ImgsignError:
+            continue
+        assert given_arguments.count("-digest") == 1  # only containerd's own question is one
