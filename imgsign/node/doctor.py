@@ -100,6 +100,10 @@ def examine(path: Path, *, run: Run, environ: Mapping[str, str]) -> tuple[Findin
         found += _Directory.of(settings, run, environ).examine()
     except ImgsignError as e:
         found.append(_bad("config", printable(e.message), "correct it; containerd itself may not start with it"))
+    except OSError as e:
+        found.append(
+            _bad("config", f"cannot look at {quote(str(e.filename))}: {(e.strerror or '?').lower()}", "be root")
+        )
     return tuple(found)
 
 

@@ -124,6 +124,7 @@ def install(directory: Path, launcher: Launcher) -> Path:
     """
     try:
         directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+        directory = directory.resolve()  # what is written beside it must be on its file system
     except OSError as e:
         raise DestinationError(f"cannot make {quote(str(directory))}: {(e.strerror or str(e)).lower()}") from e
     for entry in list_entries(directory):

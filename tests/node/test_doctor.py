@@ -231,6 +231,13 @@ def test_a_configuration_that_is_not_toml_is_bad_and_named(node: Node) -> None:
     assert text.startswith(f"'{node.config}': not TOML: ")
 
 
+def test_what_cannot_be_looked_at_is_bad_and_no_crash(node: Node) -> None:
+    node.config = Path("/" + "x" * 5000)
+    ((label, text),) = node.bad()
+    assert label == "config"
+    assert text.endswith(": file name too long")
+
+
 def test_the_command_prints_a_line_a_finding_and_exits_3(node: Node, capsys: pytest.CaptureFixture[str]) -> None:
     node.configure("", 'per_verifier_timeout = "5s"')
     assert main(["doctor", "--containerd", "--containerd-config", str(node.config)]) == 3

@@ -94,3 +94,11 @@ def test_entries_are_listed_in_the_order_in_which_containerd_runs_them(tmp_path:
         ("z", "no such file or directory"),
         ("é", None),
     ]
+
+
+def test_a_link_to_the_directory_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "real" / "bin").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("real/bin")
+    assert install(tmp_path / "link", LAUNCHER) == tmp_path / "real" / "bin" / "imgsign"
+    assert sorted(os.listdir(tmp_path)) == ["link", "real"]
+    assert os.listdir(tmp_path / "real") == ["bin"]
