@@ -277,6 +277,18 @@ def test_only_evaluate_makes_decisions() -> None:
     assert makers == {"evaluate"}
 
 
+def test_judgements_of_reviews_are_made_in_one_module() -> None:
+    # A positive one rests on a decision, or on a scope that asks for no signature: see its docstring.
+    makers = {
+        name
+        for name, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and (ast.unparse(node.func).endswith("Judgement") or any(k.arg == "ruling" for k in node.keywords))
+    }
+    assert makers == {"admission.judgement"}
+
+
 @pytest.mark.parametrize("name", ["", *sorted(MODULES)])
 def test_a_module_says_what_it_is(name: str) -> None:
     tree = TREES[name] if name else ast.parse((PACKAGE / "__init__.py").read_bytes())

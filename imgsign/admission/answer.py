@@ -104,6 +104,11 @@ def audit_fields(plan: Plan, judgements: Mapping[str, Judgement], response: Resp
     }
 
 
+def pointer(place: ImagePlace) -> str:
+    """Write a path as a JSON pointer (RFC 6901)."""
+    return "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in place.path)
+
+
 def _validate(plan: Plan, judgements: Mapping[str, Judgement]) -> Response:
     """Deny for every image that is not allowed and everything that could not be read; warn in the softer modes."""
     findings = _findings(plan, judgements)
@@ -139,7 +144,7 @@ def _mutate(plan: Plan, judgements: Mapping[str, Judgement]) -> Response:
         found = judgement_of(planned, judgements)
         if found.ruling is Ruling.ALLOWED and found.digest is not None:
             value = f"{planned.pinnable}@{found.digest}"
-            patch.append({"op": "replace", "path": _pointer(place), "value": value})
+            patch.append({"op": "replace", "path": pointer(place), "value": value})
     if review.is_pod and plan.rules.mode is Mode.ENFORCE:
         refused = _findings(plan, judgements, mutating=True)
         if refused:
@@ -180,8 +185,3 @@ def _problem(problem: ShapeProblem) -> Finding:
 def _is_sure(finding: Finding) -> bool:
     """Whether a finding denies a template too: not what was not decided, nor an image that is filled in later."""
     return finding.judgement.ruling is Ruling.DENIED and finding.judgement.code != "image-missing"
-
-
-def _pointer(place: ImagePlace) -> str:
-    """Write a path as a JSON pointer (RFC 6901)."""
-    return "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in place.path)

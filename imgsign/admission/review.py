@@ -22,7 +22,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from imgsign.errors import InvalidReview
-from imgsign.images.workloads import ImagePlace, Path, ShapeProblem, Walked, images_of_workload
+from imgsign.images.workloads import WORKLOADS, ImagePlace, Path, ShapeProblem, Walked, images_of_workload
 from imgsign.wire import b64encode, load_json, quote
 
 REVIEW_LIMIT = 8 * 1024 * 1024
@@ -152,17 +152,19 @@ def parse_review(raw: bytes) -> Review:
         raise InvalidReview("nested too deeply", uid=uid) from e
 
 
-def review_of(document: Mapping[str, object], kind: str, namespace: str) -> Review:
+def review_of(document: Mapping[str, object], namespace: str) -> Review:
     """Make the review of creating a plain object, for who has no review at hand.
 
     Raises:
         InvalidReview: it is of a kind that has none, or its shape is wrong.
     """
-    found = next((r for r, k in RESOURCES.items() if k == kind), None)
+    group, _, version = _text(document, "apiVersion", "", required=True).rpartition("/")
+    kind = _text(document, "kind", "", required=True)
+    found = next((r for r, k in RESOURCES.items() if (r[0], k) == (group, kind)), None)
     if found is None:
-        raise InvalidReview(f"no review is made of kind {quote(kind)}", hint=f"one of {', '.join(RESOURCES.values())}")
-    group, resource = found
-    named = {"group": group, "version": "v1", "resource": resource}
+        known = ", ".join(RESOURCES.values())
+        raise InvalidReview(f"the webhook judges nothing of kind {quote(kind)}", hint=f"it judges {known}")
+    named = {"group": group, "version": version, "resource": found[1]}
     uid = "00000000-0000-0000-0000-000000000000"
     return _parse_request(
         uid, {"operation": "CREATE", "resource": named, "namespace": namespace, "object": document, "oldObject": None}
@@ -239,6 +241,9 @@ def _read_object(request: Mapping[str, object], group: str, kind: str, operation
         raise InvalidReview("expected object or null", path="request.oldObject")
     content = _Content()
     walked = images_of_workload(document, group, kind)
+    if not walked and not _has_no_template(document, kind):
+        # Kubernetes wants a container in every PodSpec: one without is none that was read rightly.
+        walked = [ShapeProblem((*WORKLOADS[(group, kind)], "containers"), "bad-shape", "there are no containers")]
     if old is not None and operation == "UPDATE":  # a CREATE has none: what stands there is nobody's word
         before = images_of_workload(old, group, kind)
         content.unchanged = _unchanged(walked, before)
@@ -248,6 +253,11 @@ def _read_object(request: Mapping[str, object], group: str, kind: str, operation
         content.problems = tuple([w for w in walked if isinstance(w, ShapeProblem)])
     _read_metadata(document.get("metadata"), content)
     return content
+
+
+def _has_no_template(document: Mapping[str, object], kind: str) -> bool:
+    """Whether it is a ReplicationController without template, which may be."""
+    return kind == "ReplicationController" and _at(_at(document, "spec", None), "template", None) is None
 
 
 def _read_metadata(metadata: object, content: _Content) -> None:

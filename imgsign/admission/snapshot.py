@@ -60,7 +60,8 @@ def load_snapshot(path: Path, *, is_policy: bool = False, environ: Mapping[str, 
         try:
             found = _load(before / path.name, is_policy=is_policy, environ=environ)
         except (DestinationError, InvalidPolicy) as e:
-            last = e
+            # Named as its owner knows it, not by the kubelet's directory of this moment.
+            last = type(e)(e.message.replace(str(before), str(path.parent)), hint=e.hint)
             found = None
         # The kubelet removes the old directory once the link has moved: then the set is read again.
         if moment(path.parent) == before:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from imgsign.admission.judgement import Judgement, Ruling
-from imgsign.wire import printable
+from imgsign.wire import printable, quote
 
 if TYPE_CHECKING:
     from imgsign.admission.answer import Finding
@@ -53,10 +53,9 @@ def denial(plan: Plan, findings: Sequence[Finding]) -> str:
 
 def warnings(findings: Sequence[Finding], *, would: bool) -> tuple[str, ...]:
     """Write one line an image, never one a container. ``would``: in another mode it would be a denial."""
-    shown = [_warning(f, would=would) for f in findings[:WARNINGS]]
-    if len(findings) > WARNINGS:
-        shown.append(f"imgsign: and {len(findings) - WARNINGS} more")
-    return tuple(shown)
+    shown = dict.fromkeys(_warning(f, would=would) for f in findings[:WARNINGS])  # Kubernetes drops equal ones
+    more = () if len(findings) == len(shown) else (f"imgsign: and {len(findings) - len(shown)} more",)
+    return (*shown, *more)
 
 
 def annotation(text: str) -> str:
@@ -76,7 +75,7 @@ def _head(finding: Finding) -> str:
         return f"{one_line(finding.path)}{name}: {one_line(judged.message)} [{judged.code}]"
     verb = "could not be judged" if judged.ruling is Ruling.UNDECIDED else "is denied"
     message = one_line(judged.message)
-    return f"image {one_line(finding.written)} ({_places(finding)}) {verb}: {message} [{judged.code}]"
+    return f"image {_plain(finding.written)} ({_places(finding)}) {verb}: {message} [{judged.code}]"
 
 
 def _places(finding: Finding) -> str:
@@ -124,9 +123,14 @@ def _warning(finding: Finding, *, would: bool) -> str:
     return head + message + tail
 
 
+def _plain(text: str) -> str:
+    """Show an image's text as it is, and quoted where one could not see what it is."""
+    return text if text and text.isascii() and text.isprintable() and " " not in text else quote(text)
+
+
 def _short(text: str) -> str:
     """Shorten an image for one line: a digest to its start, a long name to its end."""
-    name, at, digest = one_line(text).partition("@")
+    name, at, digest = _plain(text).partition("@")
     if at:
         digest = f"@{digest[:15]}…" if len(digest) > 16 else f"@{digest}"
     room = _NAME - len(digest)

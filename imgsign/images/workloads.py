@@ -127,12 +127,12 @@ def images_of_workload(document: object, group: str, kind: str, path: Path = ())
     """Walk an object of one of :data:`WORKLOADS`; ``path`` is put before every path."""
     value = document
     for step in WORKLOADS[(group, kind)]:
+        if value is None and kind == "ReplicationController" and path[-1:] == ("template",):
+            return []  # it may be left out there
         if not isinstance(value, dict):
             return [_bad_shape(path, "an object", value)]
         path = (*path, step)
         value = value.get(step)
-    if value is None and kind == "ReplicationController":
-        return []  # its template may be left out
     return images_of_pod_spec(value, path)
 
 

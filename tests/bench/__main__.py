@@ -1,4 +1,4 @@
-"""Benchmarks, as ratios of medians of interleaved runs: ``python -m tests.bench [verify-cold|node|…|all]``.
+"""Benchmarks, as ratios of medians of interleaved runs: ``python -m tests.bench [NAME …|all]``.
 
 Servers are real (docker-registry), on loopback, and stop by themselves. ``SKOPEO=path`` names a second
 skopeo beside the one on PATH, such as one without Debian's patches. Each target stands beside its figure;
@@ -14,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from platform import python_version
 
+from tests.bench.admission import admission, admission_memory
 from tests.bench.cold import help_cold, verify_cold
 from tests.bench.many import many
 from tests.bench.measure import Row, show
@@ -26,6 +27,8 @@ BENCHMARKS: dict[str, tuple[str, int, Callable[[int, Path | None], list[Row]]]] 
     "node": ("What each pull on a node waits for", 21, node_cold),
     "help": ("Cold help", 21, help_cold),
     "pull": ("Pull of 1 GiB in 8 layers of random data into an empty OCI layout, on loopback", 7, pull),
+    "admission": ("The admission webhook, 16 TLS connections, Pods of 3 containers", 5, admission),
+    "admission-memory": ("Memory of the admission webhook, all images remembered", 1, admission_memory),
     "many": ("200 images verified in one process, both formats looked at", 5, many),
 }
 """Title, runs and function of each."""

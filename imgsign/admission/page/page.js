@@ -28,6 +28,16 @@ function tone(verdict) {
   return { allowed: "allowed", denied: "denied", exempt: "allowed" }[verdict] || "odd";
 }
 
+function took(milliseconds) {
+  if (milliseconds >= 1000) return (milliseconds / 1000).toFixed(2) + " s";
+  return (milliseconds < 10 ? milliseconds.toFixed(1) : Math.round(milliseconds)) + " ms";
+}
+
+// An image in a line: its name counts, of its digest the beginning is enough.
+function short(image) {
+  return image.replace(/@(sha\d+):([0-9a-f]{12})[0-9a-f]+$/, "@$1:$2\u2026");
+}
+
 function title(decision) {
   const space = decision.namespace ? decision.namespace + "/" : "";
   return (decision.kind || "?") + " " + space + (decision.name || "?");
@@ -49,15 +59,16 @@ function row(decision) {
   details.open = open.has(id);
   details.addEventListener("toggle", () => (details.open ? open.add(id) : open.delete(id)));
   const summary = node("summary");
-  const images = (decision.images || []).map((i) => i.image);
+  const images = (decision.images || []).map((i) => short(i.image));
   const shown = images.slice(0, 2).join(", ") + (images.length > 2 ? " and " + (images.length - 2) + " more" : "");
   const verdict = node("span", "verdict " + tone(worst(decision)), worst(decision));
   const object = node("span", "object");
   object.append(node("span", "line", title(decision)));
   const what = node("span", "images");
   what.append(node("span", "line", shown || "no image to judge"));
+  if ((decision.codes || []).length) what.append(node("span", "line quiet", decision.codes.join(", ")));
   summary.append(node("span", "time", (decision.time || "").slice(11, 19)), verdict, object, what,
-    node("span", "took", decision.milliseconds + " ms"));
+    node("span", "took", took(decision.milliseconds)));
   details.append(summary);
   if (details.open) details.append(detail(decision));
   details.addEventListener("toggle", () => {
@@ -101,7 +112,7 @@ function health(found) {
   if (found.registries.length) {
     $("registries").replaceChildren(...found.registries.slice(0, 8).map((r) => {
       const busy = r.busy + r.waiting ? r.busy + " busy, " + r.waiting + " waiting" : "ok";
-      return pair(r.host, r.open ? "left alone" : r.failures ? r.failures + " failures" : busy, r.failures > 0);
+      return pair(r.host, r.open ? "left alone" : r.failures ? r.failures + (r.failures > 1 ? " failures" : " failure") : busy, r.failures > 0);
     }));
   }
 }
