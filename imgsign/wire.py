@@ -134,6 +134,9 @@ class Node:
         return Node(value, f"{self.path}.{shown}", self.error)
 
 
+_DECODERS: dict[type[Malformed], json.JSONDecoder] = {}
+
+
 def load_json(raw: bytes, *, limit: int, error: type[Malformed] = Malformed, any_depth: bool = False) -> Node:
     """Parse one JSON document of at most ``limit`` bytes.
 
@@ -152,24 +155,8 @@ def load_json(raw: bytes, *, limit: int, error: type[Malformed] = Malformed, any
     if text.startswith("\ufeff"):
         raise error("starts with a byte order mark")
 
-    def pairs(members: list[tuple[str, object]]) -> dict[str, object]:
-        found = dict(members)
-        if len(found) != len(members):
-            seen: set[str] = set()
-            twice = next(k for k, _ in members if k in seen or seen.add(k))  # type: ignore[func-returns-value]  # set.add returns None on purpose
-            raise error(f"duplicate key {quote(twice)}")
-        return found
-
-    def constant(name: str) -> NoReturn:
-        raise error(f"{name} is not JSON")
-
-    def number(digits: str) -> float:
-        if math.isinf(found := float(digits)):
-            raise error("holds a number that is too large")
-        return found
-
     try:
-        value = json.loads(text, object_pairs_hook=pairs, parse_constant=constant, parse_float=number)
+        value = _decoder(error).decode(text)
     except json.JSONDecodeError as e:
         raise error(f"not JSON: {e.msg.lower()} at line {e.lineno} column {e.colno}") from e
     except RecursionError as e:
@@ -188,6 +175,31 @@ def load_json(raw: bytes, *, limit: int, error: type[Malformed] = Malformed, any
         except RecursionError as e:
             raise error("nested too deeply") from e
     return Node(value, "$", error)
+
+
+def _decoder(error: type[Malformed]) -> json.JSONDecoder:
+    """Return the decoder that refuses what JSON allows or Python adds, with errors of a class; made once for each."""
+    if (known := _DECODERS.get(error)) is not None:
+        return known
+
+    def pairs(members: list[tuple[str, object]]) -> dict[str, object]:
+        found = dict(members)
+        if len(found) != len(members):
+            seen: set[str] = set()
+            twice = next(k for k, _ in members if k in seen or seen.add(k))  # type: ignore[func-returns-value]  # set.add returns None on purpose
+            raise error(f"duplicate key {quote(twice)}")
+        return found
+
+    def constant(name: str) -> NoReturn:
+        raise error(f"{name} is not JSON")
+
+    def number(digits: str) -> float:
+        if math.isinf(found := float(digits)):
+            raise error("holds a number that is too large")
+        return found
+
+    made = json.JSONDecoder(object_pairs_hook=pairs, parse_constant=constant, parse_float=number)
+    return _DECODERS.setdefault(error, made)
 
 
 def load_toml(raw: bytes, *, limit: int) -> Node:

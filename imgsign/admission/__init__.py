@@ -1,7 +1,10 @@
 """The gate before deploy: Kubernetes admission reviews judged by the same policy as everything else.
 
-settings   what applies in which namespace                 pure
-review     AdmissionReview bytes in, AdmissionReview bytes out   pure
-plan       which images of a review have to be asked for, scope first   pure
-answer     judgements -> allowed, denied, warned, patched  pure
+Pure, bytes to bytes:
+
+    settings   what applies in which namespace
+    review     AdmissionReview bytes -> Review, Response -> bytes; changes: what an update left as it was
+    plan       which images have to be asked for, scope first; hosts: whom no tenant may make us talk to
+    judgement  one image, judged or why not
+    answer     judgements -> allowed, denied, warned, patched; texts: how people read it
 """

@@ -155,7 +155,7 @@ def _mutate(plan: Plan, judgements: Mapping[str, Judgement]) -> Response:
             return Response(
                 uid=review.uid, allowed=False, message=text, annotations=notes, verdict=verdict, codes=codes
             )
-    pinned = {"pinned": annotation(", ".join(p["value"] for p in patch))} if patch else {}
+    pinned = {"pinned": annotation(", ".join(dict.fromkeys(p["value"] for p in patch)))} if patch else {}
     return Response(uid=review.uid, allowed=True, annotations=pinned, patch=tuple(patch))
 
 

@@ -1,8 +1,8 @@
 """How much the webhook asks of registries at once, so that one that is dead or slow takes nothing from the others.
 
 - *Slots*: so many gatherings at once in all, and so many at one registry. Whoever finds none waits in a
-  short line for the registry; a full line, or a second of waiting, ends in :class:`Busy`: a denial as
-  inconclusive, at once and readable, rather than a webhook that does not answer.
+  short line for the registry; a full line, or three seconds of waiting, end in :class:`Busy`: a denial as
+  undecided, early and readable, rather than a webhook that does not answer.
 - *A breaker a registry*: after some failures in a row nothing is asked of it for some seconds, then one try
   decides. What a registry says clearly (there is no such image, you may not) is no failure.
 
@@ -28,8 +28,9 @@ SLOTS_A_HOST = 4
 LINE = 256
 """Who may wait for a slot at one registry; each is one image of a review."""
 
-WAIT = 1.0
-"""Seconds that one waits in the line; longer than that and the registry, not the burst, is the trouble."""
+WAIT = 3.0
+"""Seconds that one waits in the line, a third of the usual deadline: beyond it the registry is the trouble, not the
+burst. A registry that takes 0.2 s an image serves a chart of sixty new images within them."""
 
 FAILURES = 5
 """Failures in a row after which a registry is left alone."""

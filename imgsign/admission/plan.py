@@ -131,7 +131,8 @@ def plan(review: Review, gate: Gate, rulebook: Rulebook) -> Plan:
         planned = remembered.get(place.text)
         if planned is None:
             planned = rulebook.plan_text(place.text, rules, gate, is_pod=review.is_pod)
-            remembered[place.text] = planned
+            if len(remembered) < _REMEMBERED:
+                remembered[place.text] = planned
         if planned.wanted is not None:
             wanted[planned.wanted.key] = planned.wanted
         images.append((place, planned))

@@ -86,8 +86,8 @@ class PullSecrets:
         self._kept: Bounded[tuple[str, str], tuple[str, Auths]] = Bounded(_SECRETS, clock)
 
     @classmethod
-    def from_environ(cls, environ: Mapping[str, str]) -> PullSecrets:
-        """Find the API server as every Pod does.
+    def from_environ(cls, environ: Mapping[str, str], account: Path = MOUNTED) -> PullSecrets:
+        """Find the API server as every Pod does; ``account`` has the token and the CA.
 
         Raises:
             DestinationError: this is no Pod.
@@ -98,7 +98,8 @@ class PullSecrets:
                 "imagePullSecrets need the Kubernetes API, and KUBERNETES_SERVICE_HOST is not set",
                 hint="run it in a Pod whose service account token is mounted",
             )
-        return cls(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+        server = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return cls(server, token=account / "token", ca=account / "ca.crt")
 
     def find(self, namespace: str, names: Sequence[str], registry: str) -> Credential | None:
         """Return what the first Secret with an entry for a registry holds; ``None`` if none has one.

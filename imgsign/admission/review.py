@@ -9,9 +9,9 @@ Of an UPDATE, an image text that stands at the same container (by name, in the s
 never blocks a scale-down, a label or a finalizer. That is all a deletion timestamp would mean, so it is not
 read; neither are annotations (but for mirror pods, which are only not patched) and owners (likewise).
 
-Refused: more than :data:`REVIEW_LIMIT` bytes, duplicate keys anywhere, anything but admission.k8s.io/v1, fields of
-another type, an object of another kind than its resource. Where a uid could be read, the error carries it
-and is answered by a denial; without one it is the caller's HTTP 400.
+Refused: more than :data:`REVIEW_LIMIT` bytes or :data:`IMAGES_LIMIT` images, duplicate keys anywhere, anything but
+admission.k8s.io/v1, fields of another type, an object of another kind than its resource. Where a uid could be
+read, the error carries it and is answered by a denial; without one it is the caller's HTTP 400.
 """
 
 from __future__ import annotations
@@ -21,12 +21,16 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from imgsign.admission.changes import MISSING, is_old_problem, unchanged_images, value_at
 from imgsign.errors import InvalidReview
-from imgsign.images.workloads import WORKLOADS, ImagePlace, Path, ShapeProblem, Walked, images_of_workload
+from imgsign.images.workloads import WORKLOADS, ImagePlace, Path, ShapeProblem, images_of_workload
 from imgsign.wire import b64encode, load_json, quote
 
 REVIEW_LIMIT = 8 * 1024 * 1024
 """Bytes of one review: etcd takes objects of 1.5 MiB, requests 3 MiB; a review holds two, re-encoded."""
+
+IMAGES_LIMIT = 1000
+"""Images of one object. Nodes run some hundred Pods in all; who sends more wants to keep the webhook busy."""
 
 API_VERSION = "admission.k8s.io/v1"
 
@@ -49,6 +53,7 @@ _WHOLE = frozenset(("", "ephemeralcontainers", "status", "resize"))  # subresour
 _IMAGELESS = frozenset(("binding", "eviction", "scale", "log", "exec", "attach", "portforward", "proxy"))
 _OBJECTS_LIMIT = 400_000  # objects and lists in a review; an empty one takes 3 bytes of text and 64 of memory
 _LARGE = 1024 * 1024  # bytes from which they are counted
+_ENCODER = json.JSONEncoder(separators=(",", ":"))  # to make one takes as long as to write an answer
 _UID = re.compile(r"[\x21-\x7e]{1,256}")
 
 
@@ -241,13 +246,15 @@ def _read_object(request: Mapping[str, object], group: str, kind: str, operation
         raise InvalidReview("expected object or null", path="request.oldObject")
     content = _Content()
     walked = images_of_workload(document, group, kind)
+    if len(walked) > IMAGES_LIMIT:
+        raise InvalidReview(f"more than {IMAGES_LIMIT} images", path="request.object")
     if not walked and not _has_no_template(document, kind):
         # Kubernetes wants a container in every PodSpec: one without is none that was read rightly.
         walked = [ShapeProblem((*WORKLOADS[(group, kind)], "containers"), "bad-shape", "there are no containers")]
     if old is not None and operation == "UPDATE":  # a CREATE has none: what stands there is nobody's word
         before = images_of_workload(old, group, kind)
-        content.unchanged = _unchanged(walked, before)
-        walked = [w for w in walked if isinstance(w, ImagePlace) or not _is_old_problem(w, document, old)]
+        content.unchanged = unchanged_images(walked, before)
+        walked = [w for w in walked if isinstance(w, ImagePlace) or not is_old_problem(w, document, old)]
     content.images = tuple([w for w in walked if isinstance(w, ImagePlace)])
     if len(content.images) != len(walked):
         content.problems = tuple([w for w in walked if isinstance(w, ShapeProblem)])
@@ -257,7 +264,7 @@ def _read_object(request: Mapping[str, object], group: str, kind: str, operation
 
 def _has_no_template(document: Mapping[str, object], kind: str) -> bool:
     """Whether it is a ReplicationController without template, which may be."""
-    return kind == "ReplicationController" and _at(_at(document, "spec", None), "template", None) is None
+    return kind == "ReplicationController" and value_at(document, ("spec", "template")) in (None, MISSING)
 
 
 def _read_metadata(metadata: object, content: _Content) -> None:
@@ -281,32 +288,6 @@ def _read_metadata(metadata: object, content: _Content) -> None:
             content.owner = f"{_text(owner, 'kind', prefix)} {_text(owner, 'name', prefix)}"
 
 
-def _unchanged(walked: Walked, before: Walked) -> frozenset[Path]:
-    """Find the images whose text stands at the same container of the old object; a name given twice is no name."""
-    old: dict[tuple[str, str], str | None] = {}
-    for w in before:
-        if isinstance(w, ImagePlace) and w.name:
-            key = (w.role, w.name)
-            old[key] = None if key in old else w.text
-    return frozenset([w.path for w in walked if isinstance(w, ImagePlace) and old.get((w.role, w.name)) == w.text])
-
-
-def _is_old_problem(problem: ShapeProblem, document: object, old: object) -> bool:
-    """Whether what could not be read stands in the old object as it is: then it is no news either."""
-    missing = object()
-    for step in problem.path:
-        document, old = _at(document, step, missing), _at(old, step, missing)
-    return document is not missing and document == old
-
-
-def _at(value: object, step: str | int, missing: object) -> object:
-    if isinstance(value, dict):
-        return value.get(step, missing)
-    if isinstance(value, list) and isinstance(step, int) and step < len(value):
-        return value[step]
-    return missing
-
-
 def _text(members: Mapping[str, object], key: str, where: str = "request.", *, required: bool = False) -> str:
     """Return a string, ``""`` if it is absent or null and may be."""
     value = members.get(key)
@@ -320,4 +301,4 @@ def _text(members: Mapping[str, object], key: str, where: str = "request.", *, r
 
 
 def _dump(value: object) -> bytes:
-    return json.dumps(value, separators=(",", ":")).encode("ascii")
+    return _ENCODER.encode(value).encode("ascii")

@@ -54,7 +54,10 @@ _ALIVE = 15.0  # seconds without a turn of the loop after which it counts as stu
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What the process was told. Times are seconds; ``port`` 0 is any free one."""
+    """What the process was told. Times are seconds; ``port`` 0 is any free one.
+
+    ``pull_secrets``: the directory of the service account that reads imagePullSecrets, ``None``: they are not read.
+    """
 
     source: Path
     is_policy: bool = False
@@ -69,7 +72,7 @@ class Options:
     times: Times = field(default_factory=Times)
     drain: float = 20.0
     places: PlaceOptions = field(default_factory=PlaceOptions)
-    pull_secrets: bool = False
+    pull_secrets: Path | None = None
     reload_every: float = EVERY
 
 
@@ -83,7 +86,7 @@ class _Process:
         self.metrics = Metrics()
         self.audit = Audit(sys.stdout.buffer, dropped=self.metrics.audit_dropped.inc)
         self.pool = ThreadPoolExecutor(THREADS, thread_name_prefix="registry")
-        secrets = PullSecrets.from_environ(environ) if o.pull_secrets else None
+        secrets = None if o.pull_secrets is None else PullSecrets.from_environ(environ, o.pull_secrets)
         self.places = ImagePlaces(environ, o.places, pull_secrets=secrets)
         self.limits = Limits(time.monotonic, slots=SLOTS)
         self.judge = Judge(self.places, pool=self.pool, limits=self.limits, metrics=self.metrics, times=o.times)
@@ -121,7 +124,7 @@ class _Process:
                 snapshot,
                 pool=self.pool,
                 timeout=self._options.timeout,
-                pull_secrets=self._options.pull_secrets,
+                pull_secrets=self._options.pull_secrets is not None,
                 log=self._log,
             )
         else:

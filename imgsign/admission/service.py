@@ -197,7 +197,7 @@ class Service:
         """Judge a body; from here on there is a denial or 400, whatever happens."""
         snapshot = self.snapshot
         try:
-            review = await self._parse(raw)
+            review = parse_review(raw) if len(raw) <= _INLINE else await self._parse_aside(raw)
             call.uid = review.uid
             planned = plan(review, call.gate, snapshot.rulebook)
             secrets = secrets_named(raw) if self._pull_secrets else ()
@@ -216,9 +216,8 @@ class Service:
                 raise _Refused(500, "internal error") from None
             return self._refuse(call, call.uid, "internal-error", "internal error of the webhook", "see its log")
 
-    async def _parse(self, raw: bytes) -> Review:
-        if len(raw) <= _INLINE:
-            return parse_review(raw)
+    async def _parse_aside(self, raw: bytes) -> Review:
+        """Parse a large body in a thread: the loop has others to answer."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, parse_review, raw)
 
     async def _judgements(
@@ -250,7 +249,8 @@ class Service:
         fields = audit_fields(planned, judgements, response)
         policy = snapshot.policies.get(planned.rules.policy)
         digest = None if policy is None else f"sha256:{policy.policy_digest}"
-        self._write(call, {**fields, "policy_digest": digest, "message": response.message})
+        fields["policy_digest"], fields["message"] = digest, response.message
+        self._write(call, fields)
         operation = planned.review.operation
         self._metrics.review(call.gate.value, operation, response.verdict, self._clock() - call.began)
         self._metrics.images(judgements.values())

@@ -59,6 +59,9 @@ def command(
         bool,
         typer.Option("--pull-secrets", help="Read images with the Pod's imagePullSecrets, by the Kubernetes API."),
     ] = False,
+    service_account: Annotated[
+        str, typer.Option("--service-account", metavar="DIR", help="Where --pull-secrets finds token and ca.crt.")
+    ] = "/var/run/secrets/kubernetes.io/serviceaccount",
     insecure_http: InsecureHttp = None,
     trusted_realm: TrustedRealm = None,
     mirror: Mirror = None,
@@ -105,7 +108,7 @@ def command(
             mirrors=tuple(mirror or ()),
             ca=tuple(ca or ()),
         ),
-        pull_secrets=pull_secrets,
+        pull_secrets=Path(service_account) if pull_secrets else None,
     )
     return serve(options, dict(os.environ), _log)
 

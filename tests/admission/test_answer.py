@@ -523,6 +523,16 @@ def test_a_patch_path_is_escaped() -> None:
     assert pointer(ImagePlace(("a/b", "~c", 0), "x", "container", "")) == "/a~1b/~0c/0"
 
 
+def test_plans_are_remembered_up_to_a_number() -> None:
+    book = Rulebook(settings(), {"policy.toml": POLICY})
+    kept = book.remembered(book.settings.default, Gate.VALIDATE, is_pod=True)
+    for i in range(10):
+        images = [f"registry.test/shut/a{i}x{j}" for j in range(900)]
+        plan(parse_review(to_bytes(review("Pod", make("Pod", pod_spec(images))))), Gate.VALIDATE, book)
+        assert len(kept) <= 4096
+    assert len(kept) > 0
+
+
 # Nothing is allowed by absence
 
 

@@ -107,6 +107,14 @@ def test_a_review_nested_as_deep_as_can_be_is_denied_or_an_error() -> None:
         check(respond(raw.replace(b'"end"', b"[" * more + b"]" * more)))
 
 
+@pytest.mark.parametrize("depth", [60, 300, 900, 940, 960, 970, 980, 990, 1000, 5000])
+def test_depth_and_surrogates_together_are_an_error(depth: int) -> None:
+    # What looks for lone surrogates writes the document again, and has less room left than what read it.
+    raw = b'{"kind":"\\ud83d\\ude00","a":' + b"[" * depth + b"]" * depth + b"}"
+    with pytest.raises(InvalidReview, match=r"^(nested too deeply|not an AdmissionReview)$"):
+        parse_review(raw)
+
+
 JSON = st.recursive(
     st.none()
     | st.booleans()

@@ -173,3 +173,9 @@ def test_a_replication_controller_may_have_no_template() -> None:
     document = make("ReplicationController", pod_spec(["a"]))
     document["spec"]["template"] = None
     assert parse(review("ReplicationController", document)).problems == ()
+
+
+def test_an_object_with_more_images_than_any_node_runs_is_refused() -> None:
+    parse(review("Pod", make("Pod", pod_spec(["a"] * 1000))))
+    with pytest.raises(InvalidReview, match=r"more than 1000 images at request\.object"):
+        parse(review("Pod", make("Pod", pod_spec(["a"] * 1001))))

@@ -163,7 +163,7 @@ def _memory(bench: Bench, cluster: Cluster, signed: Reference) -> list[Row]:
         # Distinct names of one digest: as many entries in the cache, each gathered, signed and judged on its own.
         names = [f"{repository}:t{n}@{digest}" for n in range(count * 3)]
         bodies = [body(names[n : n + 3], uid=f"m-{n}") for n in range(0, len(names), 3)]
-        _each(found, bodies)
+        _each(found, bodies, clients=4)
         entries = found.metric("imgsign_admission_cache_entries")
         done = len(bodies)
         sample = bodies[:: max(1, len(bodies) // 500)]

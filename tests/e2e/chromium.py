@@ -10,7 +10,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-import websocket  # type: ignore[import-untyped]  # websocket-client, which kubernetes' client needs as well
+import websocket  # websocket-client, which kubernetes' client needs as well
 
 from tests.e2e import parts
 
