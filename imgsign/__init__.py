@@ -4,8 +4,9 @@ The architecture on one page. Everything an attacker can influence is gathered a
 then one pure function turns (policy, trust, name, evidence, now) into a Decision, which the command line
 and ``pull`` only render.
 
-    floor 6  cli/ demo                                    reads argv, environment, clock; prints
-    floor 5  workflow signing attesting examine doctor load login pending resolve scanning checking pinning  by objects
+    floor 6  cli/ demo containerd                         reads argv, environment, clock; prints
+    floor 5  workflow signing attesting examine doctor load login pending  input and output, through objects given
+    floor 5  resolve scanning checking pinning node/      likewise
     floor 4  gather stores/ transport/ signers/           requests, securesystemslib, files
     floor 3  evaluate conditions where verifications images/ admission/  pure: the judgement, what is judged
     floor 2  policy/ predicates/ formats/ decision platforms  pure: what is asked for, what was found

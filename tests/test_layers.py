@@ -47,6 +47,8 @@ FLOORS: dict[str, int] = {
     "admission.mounted": 4,
     "admission.places": 4,
     "admission.pull_secrets": 4,
+    "admission.authority": 5,
+    "admission.bundle": 5,
     "admission.judge": 5,
     "admission.reload": 5,
     "admission.snapshot": 5,
@@ -68,6 +70,7 @@ FLOORS: dict[str, int] = {
     "examine": 5,
     "load": 5,
     "login": 5,
+    "node": 5,
     "pending": 5,
     "pinning": 5,
     "resolve": 5,
@@ -76,6 +79,7 @@ FLOORS: dict[str, int] = {
     "workflow": 5,
     "__main__": 6,
     "cli": 6,
+    "containerd": 6,
     "demo": 6,
 }
 """Floor by module or package below ``imgsign``, as in the docstring of ``imgsign/__init__.py``.

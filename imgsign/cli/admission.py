@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from imgsign.cli import admission_review, admission_serve
+from imgsign.cli import admission_manifests, admission_review, admission_serve
 
 app = typer.Typer(
     name="admission",
@@ -23,3 +23,4 @@ def _group() -> None:
 
 app.command("serve")(admission_serve.command)
 app.command("review")(admission_review.command)
+app.command("manifests")(admission_manifests.command)

@@ -1,6 +1,6 @@
 """Benchmarks, as ratios of medians of interleaved runs: ``python -m tests.bench [NAME … | all]``.
 
-Names: verify-cold, help, pull, many, policy, admission, admission-memory.
+Names: verify-cold, node, help, pull, many, policy, admission, admission-memory.
 
 Servers are real (docker-registry), on loopback, and stop by themselves. ``SKOPEO=path`` names a second
 skopeo beside the one on PATH, such as one without Debian's patches. Each target stands beside its figure;
@@ -20,12 +20,14 @@ from tests.bench.admission import admission, admission_memory
 from tests.bench.cold import help_cold, verify_cold
 from tests.bench.many import many
 from tests.bench.measure import Row, show
+from tests.bench.node import node_cold
 from tests.bench.policy import policy
 from tests.bench.pull import pull
 from tests.e2e import parts
 
 BENCHMARKS: dict[str, tuple[str, int, Callable[[int, Path | None], list[Row]]]] = {
     "verify-cold": ("Cold verification: whole processes on loopback", 21, verify_cold),
+    "node": ("What each pull on a node waits for", 21, node_cold),
     "help": ("Cold help", 21, help_cold),
     "pull": ("Pull of 1 GiB in 8 layers of random data into an empty OCI layout, on loopback", 7, pull),
     "policy": ("A large policy, and many signatures against many keys", 9, policy),
