@@ -5,7 +5,7 @@ then one pure function turns (policy, trust, name, evidence, now) into a Decisio
 and ``pull`` only render.
 
     floor 6  cli/ demo                                    reads argv, environment, clock; prints
-    floor 5  workflow signing examine doctor load login pending resolve  input and output through objects they are given
+    floor 5  workflow signing examine fleet/ doctor load login pending resolve  input, output by objects they are given
     floor 4  gather stores/ transport/ signers/           requests, securesystemslib, files
     floor 3  evaluate images/                             pure: the judgement, and where references hide in files
     floor 2  policy/ formats/ decision platforms          pure: what is asked for, what was found

@@ -44,6 +44,7 @@ FLOORS: dict[str, int] = {
     "transport": 4,
     "doctor": 5,
     "examine": 5,
+    "fleet": 5,
     "load": 5,
     "login": 5,
     "pending": 5,

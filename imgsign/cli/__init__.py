@@ -31,6 +31,7 @@ COMMANDS = {
     "sign": "Sign images and attach the signatures beside them.",
     "verify": "Judge images by a key policy.",
     "pull": "Verify an image, then accept its content by its address.",
+    "copy": "Copy an image with everything attached to it.",
     "tree": "Show what is attached to an image.",
     "inspect": "Show what each signature of an image says.",
     "attach": "Attach a signature that was made elsewhere.",

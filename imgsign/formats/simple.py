@@ -243,6 +243,25 @@ class _SimpleFormat:
         return Artifact(manifest=Manifest.parse(dump_json(manifest), media_type), blobs=(*kept, config, payload))
 
 
+def relayer(standing: Manifest, layers: list[object]) -> Artifact:
+    """Make a manifest of cosign's tags with other layers, each the JSON it was; all else is kept.
+
+    For whoever takes layers away or joins two lists; no blob but the config is in the artifact.
+    """
+    value = load_json(standing.raw, limit=MANIFEST_LIMIT, error=InvalidManifest).value
+    manifest = dict(cast(dict[str, object], value))  # an object: Manifest.parse has read it
+    config = Blob.of(_write_config([str(d["digest"]) for d in layers if isinstance(d, dict)]), OCI_CONFIG)
+    manifest["layers"], manifest["config"] = layers, config.descriptor.to_json()
+    return Artifact(manifest=Manifest.parse(dump_json(manifest), standing.descriptor.media_type), blobs=(config,))
+
+
+def layers_json(standing: Manifest) -> list[object]:
+    """The layers of a manifest as the JSON values they are."""
+    members = load_json(standing.raw, limit=MANIFEST_LIMIT, error=InvalidManifest).entries()
+    value = members["layers"].value if "layers" in members else None
+    return list(value) if isinstance(value, list) else []
+
+
 def _scheme(key: PublicKey) -> str:
     if key.scheme.simple is None:
         raise InvalidKey(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from imgsign import __version__
 from imgsign.errors import RegistryError
 from imgsign.transport.hosts import Origin, Proxies
+from imgsign.transport.request import Streamed
 from imgsign.wire import quote, redact
 
 if TYPE_CHECKING:
@@ -72,7 +73,9 @@ class Pool:
                 self._files[origin] = files
                 self._adapters.pop(origin, None)
 
-    def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, *, left: float) -> Response:
+    def send(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | Streamed | None, *, left: float
+    ) -> Response:
         """Send one request and return when the answer's headers are there; ``left`` bounds the wait in seconds.
 
         Raises:
@@ -141,7 +144,7 @@ class Pool:
         return made
 
 
-def _prepare(method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> PreparedRequest:
+def _prepare(method: str, url: str, headers: Mapping[str, str], body: bytes | Streamed | None) -> PreparedRequest:
     from requests import PreparedRequest
     from requests.exceptions import RequestException
 

@@ -38,7 +38,7 @@ from imgsign.transport.places import Place
 from imgsign.transport.pool import Files, Pool
 from imgsign.transport.realms import Realms
 from imgsign.transport.replies import Body, Reply, failure, refuse_encoding
-from imgsign.transport.request import Request, TooLate
+from imgsign.transport.request import Request, Streamed, TooLate
 from imgsign.transport.retry import Transient
 from imgsign.transport.tokens import KeepIdentity, Purpose, TokenQuery
 from imgsign.wire import redact
@@ -308,7 +308,12 @@ class Transport:
         raise Unavailable(f"{start} redirects {request.description} more than {REDIRECTS} times", url=redact(url))
 
     def _send(
-        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, send_before: float | None
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes | Streamed | None,
+        send_before: float | None,
     ) -> Body:
         left = self.left(f"asking {redact(url)}")
         if send_before is not None and self.clock() > send_before:

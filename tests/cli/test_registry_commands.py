@@ -37,6 +37,8 @@ LINES = {
     "verify json": "verify NAME -k KEYS/release-a.pub -o json",
     "verify mirrored": "verify NAME -k KEYS/release-a.pub --mirror mirror.test/hub",
     "pull": "pull NAME oci:layout -k KEYS/release-a.pub",
+    "copy": "copy NAME oci:copied -k KEYS/release-a.pub",
+    "copy to a registry": "copy NAME registry.test/other:1",
     "tree": "tree NAME",
     "inspect": "inspect NAME",
     "attach": "attach NAME --signature signature --payload payload -k KEYS/release-a.pub",
