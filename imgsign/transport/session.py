@@ -51,6 +51,9 @@ T = TypeVar("T")
 REDIRECTS = 5
 """Redirects followed for one read; registries need one or two, curl's default is 50."""
 
+_BREATH = 0.5
+"""Seconds for which nobody asks a registry that is too busy and does not say for how long."""
+
 _REDIRECTED = frozenset({301, 302, 303, 307, 308})
 _TLS_EXPECTED = (
     b"Client sent an HTTP request to an HTTPS server",  # Go net/http
@@ -70,8 +73,8 @@ class Transport:
     ``insecure_http`` names registries (``host[:port]``, as in references) that may be asked over plain
     http, ``trusted_realms`` the token servers (``host[:port]``) that may see the credentials of any registry.
     ``credentials`` replaces those of ``environ``, and ``keep_identity`` makes this a login (see ``auth``).
-    ``deadline`` is a time of ``clock`` after which nothing is sent or read. ``adapter`` replaces
-    the network in tests.
+    ``deadline`` is a time of ``clock`` after which nothing is sent or read. ``patient``: a registry that is
+    too busy (429) is waited for until then, however often it says so. ``adapter`` replaces the network in tests.
     """
 
     def __init__(
@@ -85,12 +88,14 @@ class Transport:
         adapter: BaseAdapter | None = None,
         ca: tuple[str, ...] = (),
         deadline: float | None = None,
+        patient: bool = False,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.clock = clock
         self._sleep = sleep
         self._deadline = deadline
+        self._patient = patient
         self._insecure_http = insecure_http
         self._pool = Pool(adapter=adapter, proxies=Proxies.from_environ(environ), environ=environ, ca=ca)
         self._place: Place | None = None
@@ -163,10 +168,10 @@ class Transport:
                 return work()
             except Transient as e:
                 count += 1
-                spent += e.cost
+                spent += 0 if self._patient and e.status == 429 else e.cost
                 if tries == 1:
                     raise
-                wait = None if spent >= tries else retry.delay(e, count)
+                wait = None if spent >= tries else retry.delay(e, count, patient=self._patient)
                 if wait is None or wait >= self._remaining():
                     times = "once" if count == 1 else f"{count} times"
                     until = "" if wait is None else " until the deadline"
@@ -186,7 +191,7 @@ class Transport:
         """
 
         def once() -> Reply:
-            with self._open(request) as body:
+            with self._in_turn(request) as body:
                 raw = body.read(request.limit)
                 took = self.clock() - body.began
                 return Reply(status=body.status, headers=body.headers, url=body.url, raw=raw, took=took)
@@ -195,7 +200,7 @@ class Transport:
 
     def open(self, request: Request) -> Body:
         """Send a request and return its answer with the body unread; what breaks later is not tried again."""
-        return self.retry(lambda: self._open(request), tries=request.tries)
+        return self.retry(lambda: self._in_turn(request), tries=request.tries)
 
     def origin(self, repository: Repository) -> Origin:
         """Return where a repository's API is asked for.
@@ -213,6 +218,19 @@ class Transport:
         return api_origin(registry, http=False)
 
     # One try
+
+    def _in_turn(self, request: Request) -> Body:
+        """Send a request, unless its registry has told another thread to wait: then wait with it first."""
+        registry = request.repository.registry
+        while (held := self.memory.held(registry)) > 0:
+            self.pause(held)
+        try:
+            return self._open(request)
+        except Transient as e:
+            limit = retry.PATIENT_LIMIT if self._patient else retry.RETRY_AFTER_LIMIT
+            if e.status == 429 and (e.wait or 0) <= limit:
+                self.memory.hold(registry, e.wait or _BREATH)
+            raise
 
     def _open(self, request: Request) -> Body:
         try:

@@ -1,4 +1,6 @@
-"""Benchmarks, as ratios of medians of interleaved runs: ``python -m tests.bench [verify-cold|help|pull|many|all]``.
+"""Benchmarks, as ratios of medians of interleaved runs.
+
+``python -m tests.bench [verify-cold|help|pull|many|audit|all]``
 
 Servers are real (docker-registry), on loopback, and stop by themselves. ``SKOPEO=path`` names a second
 skopeo beside the one on PATH, such as one without Debian's patches. Each target stands beside its figure;
@@ -14,6 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from platform import python_version
 
+from tests.bench.audit import audit
 from tests.bench.cold import help_cold, verify_cold
 from tests.bench.many import many
 from tests.bench.measure import Row, show
@@ -25,6 +28,7 @@ BENCHMARKS: dict[str, tuple[str, int, Callable[[int, Path | None], list[Row]]]] 
     "help": ("Cold help", 21, help_cold),
     "pull": ("Pull of 1 GiB in 8 layers of random data into an empty OCI layout, on loopback", 7, pull),
     "many": ("200 images verified in one process, both formats looked at", 5, many),
+    "audit": ("Audit of a registry of 2,000 images by its catalog, whole processes", 5, audit),
 }
 """Title, runs and function of each."""
 
