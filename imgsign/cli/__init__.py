@@ -32,6 +32,7 @@ COMMANDS = {
     "verify": "Judge images by a key policy.",
     "pull": "Verify an image, then accept its content by its address.",
     "copy": "Copy an image with everything attached to it.",
+    "clean": "Show and remove signatures that are no longer wanted.",
     "audit": "Judge all images of a list, a registry, a cluster, and report.",
     "tree": "Show what is attached to an image.",
     "inspect": "Show what each signature of an image says.",

@@ -177,6 +177,11 @@ class LayoutStore:
             self._index.add([(artifact.manifest, tag)])
             return artifact.manifest.descriptor
 
+    def forget(self, gone: Sequence[Digest]) -> None:
+        """List these manifests no longer, under any tag; their bytes stay in the directory."""
+        with disk(self.directory), self._index.lock():
+            self._index.remove(frozenset(gone))
+
     def make(self) -> None:
         """Make the layout if it is not there.
 

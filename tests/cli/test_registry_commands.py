@@ -39,6 +39,7 @@ LINES = {
     "pull": "pull NAME oci:layout -k KEYS/release-a.pub",
     "copy": "copy NAME oci:copied -k KEYS/release-a.pub",
     "copy to a registry": "copy NAME registry.test/other:1",
+    "clean": "clean NAME -k KEYS/release-a.pub --yes",
     "audit": "audit NAME -k KEYS/release-a.pub",
     "audit jsonl": "audit NAME -k KEYS/release-a.pub -o jsonl --html report.html",
     "audit tags": "audit registry.test/app -k KEYS/release-a.pub",
