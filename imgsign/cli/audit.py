@@ -71,7 +71,7 @@ def images(
     targets: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="TARGET…",
+            metavar="TARGET",
             help="registry/repo:tag or @sha256:…; registry/repo: all its tags; registry/ns/ and registry/: all "
             "repositories below, where the registry lists them; docker: the local engine; -: a list, or the output "
             "of 'kubectl get pods -A -o json'.",
@@ -246,7 +246,7 @@ def _wanted(targets: list[str], files: list[Path], locate: Registries, pool: Thr
 
 @app.command()
 def merge(
-    parts: Annotated[list[Path], typer.Argument(metavar="FILE…", help="The files of all shards.", show_default=False)],
+    parts: Annotated[list[Path], typer.Argument(metavar="FILE", help="The files of all shards.", show_default=False)],
     jsonl: Annotated[
         Path | None,
         typer.Option("--jsonl", metavar="FILE", help="Write the joined audit to a new file.", show_default=False),
@@ -275,7 +275,7 @@ def merge(
 
 @app.command()
 def manifests(
-    targets: Annotated[list[str], typer.Argument(metavar="TARGET…", help="As of 'imgsign audit'.", show_default=False)],
+    targets: Annotated[list[str], typer.Argument(metavar="TARGET", help="As of 'imgsign audit'.", show_default=False)],
     shards: Annotated[int, typer.Option("--shards", min=1, max=1000, help="How many pods share the work.")] = 4,
     image: Annotated[
         str,

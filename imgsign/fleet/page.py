@@ -75,7 +75,8 @@ td.name::before{display:none}td.why::before{display:none !important}
 body{font-size:11px}main{max-width:none;padding:0}.tools,summary{display:none !important}
 table{font-size:10.5px}thead{display:table-header-group}tr{break-inside:avoid}h2{break-after:avoid;margin-top:22px}
 svg{print-color-adjust:exact;-webkit-print-color-adjust:exact}
-.tiles{grid-template-columns:repeat(6,1fr)}.tiles b{font-size:20px}
+.tiles{grid-template-columns:repeat(6,1fr)}.tiles b{font-size:20px}.hint,.uses{font-size:9.5px}
+td.bar{width:110px}td code.digest,ul.why code.digest{font-size:8px}
 }
 """
 

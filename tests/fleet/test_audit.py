@@ -361,4 +361,5 @@ def test_the_printed_job_is_what_kubernetes_understands() -> None:
     assert (
         '--shard "$JOB_COMPLETION_INDEX/4" --resume "/audit/part-$JOB_COMPLETION_INDEX.jsonl"' in container["args"][0]
     )
+    assert container["args"][0].endswith("""| grep -q '^{"end"'""")
     assert container["securityContext"]["readOnlyRootFilesystem"] is True
