@@ -13,7 +13,7 @@ What is read back is checked like anything from outside; a last line that was cu
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import BinaryIO
@@ -307,9 +307,3 @@ def _cut(text: str) -> str:
 
 def _line(value: object) -> bytes:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=True).encode() + b"\n"
-
-
-def write_all(file: BinaryIO, lines: Iterable[bytes]) -> None:
-    """Write lines to a file."""
-    for line in lines:
-        file.write(line)

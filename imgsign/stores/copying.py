@@ -26,7 +26,7 @@ from typing import Protocol
 
 from imgsign.errors import ContentMismatch, InvalidManifest, NotFound, TooLarge
 from imgsign.formats import simple
-from imgsign.oci import INDEX_TYPES, Artifact, Descriptor, Manifest
+from imgsign.oci import Artifact, Descriptor, Manifest
 from imgsign.reference import Digest, Repository
 from imgsign.stores import Store
 from imgsign.stores.blobfiles import Progress
@@ -319,8 +319,3 @@ def _in_order(manifests: Sequence[Manifest]) -> Iterator[list[Manifest]]:
             groups.append([])
         groups[place].append(manifest)
     return iter(g for g in groups if g)
-
-
-def is_index(descriptor: Descriptor) -> bool:
-    """Whether a descriptor says it is of an index."""
-    return descriptor.media_type in INDEX_TYPES
