@@ -5,7 +5,7 @@ then one pure function turns (policy, trust, name, evidence, now) into a Decisio
 and ``pull`` only render.
 
     floor 6  cli/ demo containerd                         reads argv, environment, clock; prints
-    floor 5  workflow signing attesting examine doctor load login pending  input and output, through objects given
+    floor 5  workflow signing attesting examine fleet/ doctor load login pending  input and output, by objects given
     floor 5  resolve scanning checking pinning node/      likewise
     floor 4  gather stores/ transport/ signers/           requests, securesystemslib, files
     floor 3  evaluate conditions where verifications images/ admission/  pure: the judgement, what is judged

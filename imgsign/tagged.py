@@ -49,6 +49,25 @@ def append_layer(previous: Artifact | None, blob: Blob) -> Artifact:
     return Artifact(manifest=Manifest.parse(dump_json(manifest), media_type), blobs=(*kept, config, blob))
 
 
+def relayer(standing: Manifest, layers: list[object]) -> Artifact:
+    """Make a manifest of cosign's tags with other layers, each the JSON it was; all else is kept.
+
+    For whoever takes layers away or joins two lists; no blob but the config is in the artifact.
+    """
+    value = load_json(standing.raw, limit=MANIFEST_LIMIT, error=InvalidManifest).value
+    manifest = dict(cast(dict[str, object], value))  # an object: Manifest.parse has read it
+    config = Blob.of(_config([str(d["digest"]) for d in layers if isinstance(d, dict)]), OCI_CONFIG)
+    manifest["layers"], manifest["config"] = layers, config.descriptor.to_json()
+    return Artifact(manifest=Manifest.parse(dump_json(manifest), standing.descriptor.media_type), blobs=(config,))
+
+
+def layers_json(standing: Manifest) -> list[object]:
+    """The layers of a manifest as the JSON values they are."""
+    members = load_json(standing.raw, limit=MANIFEST_LIMIT, error=InvalidManifest).entries()
+    value = members["layers"].value if "layers" in members else None
+    return list(value) if isinstance(value, list) else []
+
+
 def _is_same(standing: Descriptor, ours: Descriptor) -> bool:
     # Several signatures may be over one payload: the signature stands in an annotation.
     same = standing.annotations.get(SIGNATURE_KEY) == ours.annotations.get(SIGNATURE_KEY)

@@ -60,7 +60,8 @@ class Simulator(BaseAdapter):
 
     Public knobs: ``referrers_api``, ``page_size`` (referrers a page), ``lag`` (listings answered empty),
     ``oci_subject`` (whether PUT claims to list; ``True`` without the API is a lie), ``latency`` (seconds
-    a request takes), ``endless_pages``, ``tag_is_digest`` (GitLab's reading of fallback tags). Of
+    a request takes), ``endless_pages``, ``tag_is_digest`` (GitLab's reading of fallback tags), ``mounts`` blobs
+    of other repositories, ``deletes`` manifests. Of
     the token server: ``identity_tokens`` it takes, ``gives_identity`` (the one it gives to whoever logs in),
     ``refuses_post`` (its status for every POST).
     """
@@ -75,6 +76,8 @@ class Simulator(BaseAdapter):
         self.latency = 0.0
         self.endless_pages = False
         self.tag_is_digest = False
+        self.mounts = True
+        self.deletes = True
         self.clock = Clock()
         self.requests_seen: list[Seen] = []
         self.timeouts: list[object] = []
@@ -307,7 +310,7 @@ class Simulator(BaseAdapter):
             method=str(request.method),
             url=str(request.url),
             headers={name.lower(): value for name, value in request.headers.items()},
-            body=body.encode() if isinstance(body, str) else body,
+            body=body.encode() if isinstance(body, str) else body if isinstance(body, bytes) else b"".join(body),
         )
         for act in self._before:
             act(seen)
@@ -348,6 +351,8 @@ class Simulator(BaseAdapter):
         if name not in self.content:
             return error_answer(404, "NAME_UNKNOWN", "repository name not known to registry")
         content = self.content[name]
+        if seen.method == "DELETE":
+            return self._delete_manifest(content, what)
         if self.tag_is_digest and re.fullmatch(r"sha256-[0-9a-f]{64}", what):
             what = what.replace("-", ":")
         digest = content.tags.get(what, what)
@@ -357,6 +362,31 @@ class Simulator(BaseAdapter):
         if media_type not in seen.headers.get("accept", ""):
             return error_answer(404, "MANIFEST_UNKNOWN", "manifest found, but accept header does not support it")
         return Answer(headers=(("Content-Type", media_type), ("Docker-Content-Digest", digest)), body=raw)
+
+    def _delete_manifest(self, content: Content, what: str) -> Answer:
+        if not self.deletes:
+            return error_answer(405, "UNSUPPORTED", "The operation is unsupported.")
+        if content.manifests.pop(what, None) is None:
+            return error_answer(404, "MANIFEST_UNKNOWN", "manifest unknown")
+        content.tags = {tag: digest for tag, digest in content.tags.items() if digest != what}
+        return Answer(status=202)
+
+    def _list_tags(self, seen: Seen, name: str) -> Answer:
+        if name not in self.content:
+            return error_answer(404, "NAME_UNKNOWN", "repository name not known to registry")
+        return self._page(seen, "tags", sorted(self.content[name].tags), {"name": name})
+
+    def _catalog(self, seen: Seen, name: str) -> Answer:
+        return self._page(seen, "repositories", sorted(self.content), {})
+
+    def _page(self, seen: Seen, member: str, names: list[str], more: dict[str, object]) -> Answer:
+        last = seen.query.get("last", [""])[0]
+        names = [n for n in names if n > last]
+        size = self.page_size or max(len(names), 1)
+        answer = json_answer({**more, member: names[:size] or None})
+        if len(names) > size:
+            answer = answer.with_header("Link", f'<{seen.path}?last={names[size - 1]}&n={size}>; rel="next"')
+        return answer
 
     def _put_manifest(self, seen: Seen, name: str, what: str) -> Answer:
         content = self.repository(name)
@@ -393,6 +423,10 @@ class Simulator(BaseAdapter):
         return Answer(status=206, headers=(*headers, part), body=raw[start:])
 
     def _start_upload(self, seen: Seen, name: str) -> Answer:
+        digest, source = (seen.query.get(k, [""])[0] for k in ("mount", "from"))
+        if self.mounts and (raw := self.repository(source).blobs.get(digest)) is not None:
+            self.repository(name).blobs[digest] = raw
+            return Answer(status=201, headers=(("Location", f"/v2/{name}/blobs/{digest}"),))
         self._uploads += 1
         location = f"/v2/{name}/blobs/uploads/{self._uploads}?_state=a%2Fb%3D"
         return Answer(status=202, headers=(("Location", location),))
@@ -440,6 +474,8 @@ class Simulator(BaseAdapter):
 
 _NAME = r"/v2/(?P<name>.+)"
 _ROUTES: tuple[tuple[str, Callable[..., Answer]], ...] = (
+    (r"/v2/(?P<name>)_catalog", Simulator._catalog),
+    (rf"{_NAME}/tags/list", Simulator._list_tags),
     (r"/v2/(?P<name>)", lambda sim, seen, name: Answer()),
     (rf"{_NAME}/manifests/(?P<what>[^/]+)", Simulator._manifest),
     (rf"{_NAME}/blobs/uploads/", Simulator._start_upload),

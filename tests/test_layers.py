@@ -68,6 +68,7 @@ FLOORS: dict[str, int] = {
     "checking": 5,
     "doctor": 5,
     "examine": 5,
+    "fleet": 5,
     "load": 5,
     "login": 5,
     "node": 5,

@@ -174,8 +174,12 @@ def registries(
     *,
     mirror: Sequence[str] | None = None,
     ca: Sequence[str] | None = None,
+    patient: bool = False,
 ) -> Registries:
-    """Find registries by this process's environment; ``timeout`` bounds all requests of the command, from now."""
+    """Find registries by this process's environment; ``timeout`` bounds all requests of the command, from now.
+
+    ``patient``: wait for a registry that is too busy as long as that.
+    """
     from imgsign.stores.locate import Registries
     from imgsign.transport.places import MirrorOption
 
@@ -193,6 +197,7 @@ def registries(
         mirrors=tuple(mirror or ()),
         ca=tuple(ca or ()),
         note=lambda text: print(f"note: {text}", file=sys.stderr),
+        patient=patient,
     )
 
 

@@ -19,25 +19,24 @@ then, in one step. Refused: an index (choose one of its images first), an artifa
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 import tarfile
-import threading
 from collections.abc import Mapping
-from concurrent.futures import Executor, wait
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from imgsign.errors import ContentMismatch, DestinationError, InvalidManifest, TooLarge, Unavailable, UsageError
+from imgsign.errors import DestinationError, InvalidManifest, TooLarge, UsageError
 from imgsign.oci import OCI_CONFIG, OCI_INDEX, Artifact, Blob, Descriptor, Manifest, Platform
 from imgsign.platforms import choose, host_platform, suits
 from imgsign.reference import Digest, Reference
-from imgsign.stores import Piece, Store, doubt
-from imgsign.stores.blobfiles import ATTEMPTS, Progress, quiet
+from imgsign.stores import Store
+from imgsign.stores.blobfiles import Progress, quiet
 from imgsign.stores.layout import disk
-from imgsign.stores.layout_index import REF_NAME
+from imgsign.stores.layout_index import LAYOUT_FILE, REF_NAME
 from imgsign.stores.replacing import replacing
+from imgsign.stores.tar import Copy, head_of, path_of, rounded, run_copies, write_at
 from imgsign.wire import Node, dump_json, load_json, printable, quote
 
 SCHEME = "docker-archive:"
@@ -46,7 +45,6 @@ CONFIG_LIMIT = 4 * 1024 * 1024
 
 _CONFIG_TYPES = (OCI_CONFIG, "application/vnd.docker.container.image.v1+json")
 _IMAGE_NAME = "io.containerd.image.name"  # containerd ``images/annotations.go``; OCI has tags only
-_LAYOUT_FILE = b'{"imageLayoutVersion":"1.0.0"}'
 _SIZE_LIMIT = 2**62  # bytes of one archive: what any file system's offsets can count
 
 
@@ -176,10 +174,10 @@ class ArchiveDestination:
             self._progress(config.blob.descriptor.size)
             blobs = []
             for member in members:
-                _write_at(handle, member.head, member.start)
+                write_at(handle, member.head, member.start)
                 if member.blob is not None:
-                    blobs.append(_Copy(handle, member.start + len(member.head), member.blob, source, self._progress))
-            _run(blobs, pool)
+                    blobs.append(Copy(handle, member.start + len(member.head), member.blob, source, self._progress))
+            run_copies(blobs, pool)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,103 +199,28 @@ def _lay_out(image: Manifest, config: ImageConfig, name: Reference | None) -> tu
     if name is not None:
         listed["annotations"] = {_IMAGE_NAME: str(name), REF_NAME: name.tag}
     entry = {
-        "Config": _path(config.blob.descriptor.digest),
+        "Config": path_of(config.blob.descriptor.digest),
         "RepoTags": [] if name is None else [str(name)],
-        "Layers": [_path(layer.digest) for layer in image.layers],
+        "Layers": [path_of(layer.digest) for layer in image.layers],
     }
     contents: dict[str, bytes | Descriptor] = {
-        "oci-layout": _LAYOUT_FILE,
+        "oci-layout": LAYOUT_FILE,
         "index.json": dump_json({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [listed]}),
         "manifest.json": dump_json([entry]),
-        _path(image.digest): image.raw,
-        _path(config.blob.descriptor.digest): config.blob.raw,
+        path_of(image.digest): image.raw,
+        path_of(config.blob.descriptor.digest): config.blob.raw,
     }
     for layer in image.layers:
-        contents.setdefault(_path(layer.digest), layer)  # a layer that is there twice is kept once
+        contents.setdefault(path_of(layer.digest), layer)  # a layer that is there twice is kept once
     members, end = [], 0
     for path, content in contents.items():
         size = content.size if isinstance(content, Descriptor) else len(content)
         if end + size > _SIZE_LIMIT:
             raise TooLarge(f"the layers of image {image.digest} are larger than a file can be")
-        info = tarfile.TarInfo(path)
-        info.size, info.mode = size, 0o444
-        head = info.tobuf(tarfile.GNU_FORMAT)
+        head = head_of(path, size)
         if isinstance(content, Descriptor):
             members.append(_Member(head=head, start=end, blob=content))
         else:
             members.append(_Member(head=head + content, start=end))
-        end += len(head) + _rounded(size, tarfile.BLOCKSIZE)
-    return members, _rounded(end + 2 * tarfile.BLOCKSIZE, tarfile.RECORDSIZE)
-
-
-def _path(digest: Digest) -> str:
-    return f"blobs/{digest.algorithm}/{digest.hex}"
-
-
-def _rounded(size: int, unit: int) -> int:
-    return -(-size // unit) * unit
-
-
-class _Copy:
-    """One blob on its way into its place in the file."""
-
-    def __init__(self, handle: int, offset: int, blob: Descriptor, source: Store, progress: Progress) -> None:
-        self._handle = handle
-        self._offset = offset
-        self._blob = blob
-        self._source = source
-        self._progress = progress
-
-    def run(self, stop: threading.Event) -> None:
-        """Stream, hash and write; after a broken connection go on where it ended, the hash carried on.
-
-        Raises:
-            ContentMismatch: the bytes are not what the descriptor says.
-        """
-        digest, expected = self._blob.digest, self._blob.size
-        hasher, size = hashlib.new(digest.algorithm), 0
-        for attempt in range(ATTEMPTS):
-            begun = size
-            try:
-                for piece in self._source.stream(self._blob, start=size) if size < expected else ():
-                    offset, size = self._offset + size, size + len(piece)
-                    if stop.is_set() or size > expected:
-                        break
-                    hasher.update(piece)
-                    _write_at(self._handle, piece, offset)
-                    self._progress(len(piece))
-                break
-            except Unavailable:
-                if attempt == ATTEMPTS - 1 or size == begun:
-                    raise  # the transport has retried already; without progress it will not get better
-        if not stop.is_set() and (size != expected or hasher.hexdigest() != digest.hex):
-            if not doubt(self._source, self._blob):
-                raise ContentMismatch(f"blob {digest} is not what its digest and size of {expected} bytes say")
-            self._progress(-size)
-            self.run(stop)
-
-
-def _run(copies: list[_Copy], pool: Executor | None) -> None:
-    """Do all copies, several at a time with a pool; returns or raises only when none is under way."""
-    stop = threading.Event()
-    if pool is None:
-        for copy in copies:
-            copy.run(stop)
-        return
-    futures = [pool.submit(copy.run, stop) for copy in copies]
-    try:
-        for future in futures:
-            future.result()
-    finally:
-        # The file is closed next: nobody may go on writing to what its number stands for then.
-        stop.set()
-        for future in futures:
-            future.cancel()
-        wait(futures)
-
-
-def _write_at(handle: int, piece: Piece, offset: int) -> None:
-    view = memoryview(piece)
-    while view:
-        count = os.pwrite(handle, view, offset)
-        view, offset = view[count:], offset + count
+        end += len(head) + rounded(size, tarfile.BLOCKSIZE)
+    return members, rounded(end + 2 * tarfile.BLOCKSIZE, tarfile.RECORDSIZE)

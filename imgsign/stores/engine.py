@@ -138,6 +138,19 @@ class Engine:
             listed = members["RepoDigests"].items() if "RepoDigests" in members and members["RepoDigests"].value else ()
             return EngineImage(identifier=members["Id"].text(), pushed=_references([n.text() for n in listed]))
 
+    def images(self) -> list[tuple[tuple[Reference, ...], tuple[Reference, ...]]]:
+        """List all images: names with tags, and references by repository digest."""
+        with self._understood():
+            found = []
+            for node in (self._ask("GET", "/images/json") or Node([])).items():
+                members = node.fields((), ("RepoTags", "RepoDigests"), closed=False)
+                listed = [
+                    _references([n.text() for n in members[k].items()]) if k in members and members[k].value else ()
+                    for k in ("RepoTags", "RepoDigests")
+                ]
+                found.append((listed[0], listed[1]))
+            return found
+
     def tag(self, image: EngineImage, name: Reference) -> None:
         """Give an image a name with a tag; it moves from whatever image had it."""
         query = urlencode({"repo": str(name.repository), "tag": name.tag or "latest"})

@@ -42,27 +42,28 @@ from imgsign.stores.layout_index import REF_NAME, LayoutIndex, described
 from imgsign.stores.together import Stop, run_all
 from imgsign.wire import load_json, quote
 
+SCHEME = "oci:"
 _ATTACHED = (".sig", ".att", ".sbom")
 # image-spec annotations.md, grammar of "org.opencontainers.image.ref.name"
 _REF = re.compile(r"[A-Za-z0-9]+(?:(?:[-._:@/+]|--)[A-Za-z0-9]+)*")
 _REF_LIMIT = 255  # characters
-SCHEME = "oci:"
+_SUBJECTS_LIMIT = 20_000  # manifests whose subject is remembered: bytes of a digest do not change
 
 
-def parse_location(text: str) -> tuple[Path, str | None]:
+def parse_location(text: str, scheme: str = SCHEME) -> tuple[Path, str | None]:
     """Split ``oci:DIR[:TAG]``; the last colon separates unless a slash follows it.
 
     Raises:
         UsageError: another scheme, no directory, or not a tag.
     """
-    rest = text.removeprefix(SCHEME)
-    if not text.startswith(SCHEME) or not rest:
-        raise UsageError(f"not an OCI layout: {quote(text)}", hint="write it as oci:DIR or oci:DIR:TAG")
+    rest = text.removeprefix(scheme)
+    if not text.startswith(scheme) or not rest:
+        raise UsageError(f"not an OCI layout: {quote(text)}", hint=f"write it as {scheme}PATH or {scheme}PATH:TAG")
     directory, colon, tag = rest.rpartition(":")
     if not colon or "/" in tag:
         return Path(rest), None
     if not directory:
-        raise UsageError(f"{quote(text)} names no directory", hint="write it as oci:DIR:TAG")
+        raise UsageError(f"{quote(text)} names no directory", hint=f"write it as {scheme}PATH:TAG")
     if not 0 < len(tag) <= _REF_LIMIT or _REF.fullmatch(tag) is None:
         raise UsageError(f"not a tag of an OCI layout: {quote(tag)}")
     return Path(directory), tag
@@ -75,6 +76,7 @@ class LayoutStore:
         self.directory = directory
         self._blobs = BlobFiles(directory / "blobs")
         self._index = LayoutIndex(directory)
+        self._subjects: dict[Digest, tuple[Digest | None, Descriptor]] = {}
 
     def __str__(self) -> str:
         return f"{SCHEME}{self.directory}"
@@ -136,13 +138,13 @@ class LayoutStore:
             if descriptor.digest == subject:
                 continue
             try:
-                manifest = self._load(descriptor.digest, descriptor.media_type)
+                named, found = self._refers(descriptor)
             except (NotFound, InvalidManifest, ContentMismatch, TooLarge):
                 if descriptor.digest not in listed:
                     yield descriptor  # the fallback tag says it is one: the caller will say what is wrong with it
                 continue
-            if manifest.subject is not None and manifest.subject.digest == subject:
-                yield described(manifest)
+            if named == subject:
+                yield found
 
     def has(self, descriptor: Descriptor) -> bool:
         """See :class:`imgsign.stores.Store`."""
@@ -176,6 +178,11 @@ class LayoutStore:
             self._index.add([(artifact.manifest, tag)])
             return artifact.manifest.descriptor
 
+    def forget(self, gone: Sequence[Digest]) -> None:
+        """List these manifests no longer, under any tag; their bytes stay in the directory."""
+        with disk(self.directory), self._index.lock():
+            self._index.remove(frozenset(gone))
+
     def make(self) -> None:
         """Make the layout if it is not there.
 
@@ -192,7 +199,7 @@ class LayoutStore:
         """
         wanted = {d.digest: d for d in (*((manifest.config,) if manifest.config else ()), *manifest.layers)}
         with disk(self.directory):
-            run_all([partial(self._copy, source, d, progress) for d in wanted.values()], pool)
+            run_all([partial(self._bring, source, d, progress) for d in wanted.values()], pool)
             self._blobs.put(manifest.descriptor, manifest.raw)
 
     def put_artifact(self, artifact: Artifact) -> None:
@@ -207,19 +214,28 @@ class LayoutStore:
             with self._index.lock():
                 self._index.add(listed)
 
-    def _copy(self, source: Store, wanted: Descriptor, progress: Progress, stop: Stop) -> None:
+    def _bring(self, source: Store, wanted: Descriptor, progress: Progress, stop: Stop) -> None:
+        self._copy(source, wanted, progress, stop)
+
+    def take(self, source: Store, wanted: Descriptor, progress: Progress, stop: Stop) -> bool:
+        """Copy one blob unless it stands; returns whether anything had to be fetched. Nothing lists it yet."""
+        with disk(self.directory):
+            return self._copy(source, wanted, progress, stop)
+
+    def _copy(self, source: Store, wanted: Descriptor, progress: Progress, stop: Stop) -> bool:
         stop.check()
         if self._blobs.stands(wanted):
             progress(wanted.size)
-        else:
-            try:
-                self._blobs.fill(
-                    wanted, lambda start, room: stop.checked(source.stream(wanted, start=start, room=room)), progress
-                )
-            except ContentMismatch:
-                if not doubt(source, wanted):
-                    raise
-                self._copy(source, wanted, progress, stop)
+            return False
+        try:
+            self._blobs.fill(
+                wanted, lambda at, room: stop.checked(source.stream(wanted, start=at, room=room)), progress
+            )
+        except ContentMismatch:
+            if not doubt(source, wanted):
+                raise
+            return self._copy(source, wanted, progress, stop)
+        return True
 
     def _put_artifact(self, artifact: Artifact) -> None:
         for blob in artifact.blobs:
@@ -233,6 +249,16 @@ class LayoutStore:
         if Digest.of(raw, digest.algorithm) != digest:
             raise ContentMismatch(f"manifest {digest} in {self} is not what its digest says")
         return Manifest.parse(raw, media_type or _written_type(raw), algorithm=digest.algorithm)
+
+    def _refers(self, listed: Descriptor) -> tuple[Digest | None, Descriptor]:
+        """The subject a manifest names, and how a listing describes it; each manifest is read once."""
+        known = self._subjects.get(listed.digest)
+        if known is None:
+            manifest = self._load(listed.digest, listed.media_type)
+            known = None if manifest.subject is None else manifest.subject.digest, described(manifest)
+            if len(self._subjects) < _SUBJECTS_LIMIT:
+                self._subjects[listed.digest] = known
+        return known
 
     def _is_referrer(self, listed: Descriptor) -> bool:
         with suppress(NotFound, InvalidManifest, ContentMismatch, TooLarge):

@@ -13,7 +13,7 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import cast
@@ -26,7 +26,7 @@ from imgsign.wire import Node, dump_json, load_json
 
 REF_NAME = "org.opencontainers.image.ref.name"
 INDEX_LIMIT = 4 * 1024 * 1024  # bytes of index.json; as for any manifest
-_LAYOUT_FILE = b'{"imageLayoutVersion":"1.0.0"}'
+LAYOUT_FILE = b'{"imageLayoutVersion":"1.0.0"}'
 _OURS = frozenset({"blobs", "index.json", ".index.json.part", ".oci-layout.part"})
 """What :meth:`LayoutIndex.make` leaves if it is interrupted: its next run goes on there."""
 
@@ -72,26 +72,32 @@ class LayoutIndex:
                 (self._directory / "blobs").mkdir(exist_ok=True)
                 _replace(self._path, dump_json({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []}))
             if marker.name not in names:
-                _replace(marker, _LAYOUT_FILE)  # last: a directory with it is a complete layout
+                _replace(marker, LAYOUT_FILE)  # last: a directory with it is a complete layout
 
     def add(self, listed: Sequence[tuple[Manifest, str | None]]) -> None:
         """Write entries: each replaces the same tag, or the same untagged manifest. Call it under :meth:`lock`."""
         index, nodes = self._read()
         entries = [n.value for n in nodes]
         for manifest, tag in listed:
-            entry = described(manifest).to_json()
-            annotations = dict(manifest.annotations) if manifest.subject is not None else {}
-            if tag is not None:
-                annotations[REF_NAME] = tag
-            entry.pop("annotations", None)
-            if annotations:
-                entry["annotations"] = annotations
             entries = [e for e in entries if not _gives_way(e, tag, str(manifest.digest))]
-            entries.append(entry)
+            entries.append(entry_of(manifest, tag))
         raw = dump_json({**index, "manifests": entries})
         if len(raw) > INDEX_LIMIT:
             raise DestinationError(f"{str(self._path)!r} is full: it would be over the limit of {INDEX_LIMIT} bytes")
         _replace(self._path, raw)
+
+    def remove(self, gone: Container[Digest]) -> None:
+        """Take out every entry of these manifests, tagged or not. Call it under :meth:`lock`."""
+        index, nodes = self._read()
+        entries = []
+        for node in nodes:
+            try:
+                if Descriptor.parse(node).digest in gone:
+                    continue
+            except InvalidManifest:
+                pass  # not understood, so kept
+            entries.append(node.value)
+        _replace(self._path, dump_json({**index, "manifests": entries}))
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -125,6 +131,18 @@ class LayoutIndex:
         except InvalidManifest as e:
             raise DestinationError(f"{str(self._path)!r} cannot be read: {e.message}") from e
         return cast(dict[str, object], node.value), entries
+
+
+def entry_of(manifest: Manifest, tag: str | None) -> dict[str, object]:
+    """The entry that lists a manifest, under a tag or without one."""
+    entry = described(manifest).to_json()
+    annotations = dict(manifest.annotations) if manifest.subject is not None else {}
+    if tag is not None:
+        annotations[REF_NAME] = tag
+    entry.pop("annotations", None)
+    if annotations:
+        entry["annotations"] = annotations
+    return entry
 
 
 def described(manifest: Manifest) -> Descriptor:

@@ -9,6 +9,7 @@ the entry goes under the fallback tag, which every reader merges.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from imgsign.errors import RegistryError, TooLarge
@@ -44,6 +45,23 @@ def is_listed(manifests: Manifests, subject: Digest, stored: Digest, *, promised
     return False
 
 
+def unlisted(manifests: Manifests, subject: Digest, stored: Sequence[Manifest]) -> list[Manifest]:
+    """Which of the stored manifests a reader of the list of ``subject`` would not find.
+
+    Raises:
+        RegistryError: if the listing cannot be read, which says neither yes nor no.
+    """
+    problems: list[RegistryError] = []
+    listed = {d.digest for d in list_from_api(manifests, subject, problems)}
+    lacking = [m for m in stored if m.digest not in listed]
+    # An API may list late (see _LAG): waiting for the last one is waiting for all.
+    if lacking and not manifests.transport.memory.lacks_referrers(manifests.repository.registry):
+        is_listed(manifests, subject, lacking[-1].digest, promised=True)
+        listed = {d.digest for d in list_from_api(manifests, subject, problems)}
+        lacking = [m for m in lacking if m.digest not in listed]
+    return lacking
+
+
 def entry_of(manifest: Manifest) -> Descriptor:
     """Return the descriptor a listing must hold: with the artifact type and all annotations of the manifest.
 
@@ -57,17 +75,18 @@ def entry_of(manifest: Manifest) -> Descriptor:
     )
 
 
-class AddEntry:
-    """The edit of a fallback tag that adds one entry, and keeps every entry that was ever seen there.
+class EditList:
+    """The edit of a fallback tag that adds and drops entries, and keeps every other that was ever seen there.
 
     The entries of others are kept as the JSON values they are, also what this program does not know of
     them. An entry that another writer's race has dropped since it was seen is put back.
     """
 
-    def __init__(self, subject: Digest, entry: Descriptor, *, where: str) -> None:
-        """Add ``entry`` to the list of ``subject``; ``where`` names the repository in messages."""
+    def __init__(self, subject: Digest, add: Iterable[Descriptor], *, drop: Iterable[Digest] = (), where: str) -> None:
+        """Change the list of ``subject``; ``where`` names the repository in messages."""
         self._subject = subject
-        self._entry = entry
+        self._add = tuple(add)
+        self._drop = frozenset(str(d) for d in drop)
         self._where = where
         self._seen: dict[str, object] = {}
 
@@ -84,13 +103,13 @@ class AddEntry:
             self._check(current.manifest)
             document, listed = self._parse(current.manifest)
         self._seen.update(listed)
-        lost = {digest: value for digest, value in self._seen.items() if digest not in listed}
-        if str(self._entry.digest) not in self._seen:
-            lost[str(self._entry.digest)] = self._entry.to_json()
-        if not lost:
+        lost = {d: v for d, v in self._seen.items() if d not in listed and d not in self._drop}
+        lost.update((str(e.digest), e.to_json()) for e in self._add if str(e.digest) not in self._seen)
+        if not lost and not self._drop & listed.keys():
             return None
         standing = document["manifests"]
-        entries = [*(standing if isinstance(standing, list) else []), *lost.values()]
+        kept = [e for e in (standing if isinstance(standing, list) else []) if _digest_of(e) not in self._drop]
+        entries = [*kept, *lost.values()]
         if len(entries) > LISTED_LIMIT:
             raise self._full()  # readers would stop before our entry
         return Artifact(manifest=self._make({**document, "manifests": entries}))
@@ -123,3 +142,7 @@ class AddEntry:
 
     def _full(self) -> TooLarge:
         return TooLarge(f"the list of referrers under tag {self._subject.tag!r} in {self._where} is full")
+
+
+def _digest_of(entry: object) -> object:
+    return entry.get("digest") if isinstance(entry, dict) else None

@@ -32,6 +32,7 @@ class Registries:
         mirrors: Sequence[str] = (),
         ca: Sequence[str] = (),
         note: Callable[[str], None] = lambda text: None,
+        patient: bool = False,
     ) -> None:
         """Use the credentials and proxies that ``environ`` names; plain http to ``insecure_http`` hosts.
 
@@ -39,8 +40,9 @@ class Registries:
         ``deadline``: seconds of ``time.monotonic`` after which no registry is asked any more. ``mirrors``:
         ``[HOST[/PATH]=]MIRROR[/PATH]``, in place of those that files name. ``ca``: files of further
         certificate authorities. ``note`` is called with one line, from any thread, for each mirror that was
-        passed over.
+        passed over. ``patient``: see ``Transport``.
         """
+        self._patient = patient
         self._environ = environ
         self._insecure_http = insecure_http
         self._trusted_realms = trusted_realms
@@ -61,6 +63,7 @@ class Registries:
             trusted_realms=self._trusted_realms,
             deadline=self._deadline,
             ca=self._ca,
+            patient=self._patient,
         )
 
     @cached_property

@@ -82,7 +82,7 @@ def list_from_api(manifests: Manifests, subject: Digest, problems: list[Registry
         listed += len(entries)
         if listed > LISTED_LIMIT:
             raise TooLarge(f"more than {LISTED_LIMIT} referrers of {subject} in {manifests.repository} are listed")
-        following = _next_page(reply)
+        following = next_page(reply)
         if following is None:
             return
         target = following
@@ -169,8 +169,8 @@ def _parse_entries(entries: tuple[Node, ...], problems: list[RegistryError]) -> 
                 problems.append(Unavailable(f"an entry of the list of referrers is unusable: {e.message}", status=200))
 
 
-def _next_page(reply: Reply) -> str | None:
-    """Return the URL of the next page (RFC 8288 §3), which must be at the same origin (it gets our token)."""
+def next_page(reply: Reply) -> str | None:
+    """Return the URL of the next page of a list (RFC 8288 §3), which must be at the same origin (it gets our token)."""
     for match in _LINK.finditer(reply.headers.get("link", "")[:8192]):
         if _NEXT.search(match[2]):
             url, there = check_hop(reply.url, match[1], what="next page")

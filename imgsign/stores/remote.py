@@ -12,20 +12,21 @@ When :meth:`RemoteStore.push` returns, the manifest is stored, and if it has a s
 own list of referrers names it, or the fallback tag did so at two looks some time apart: see
 :mod:`imgsign.stores.rewrite` for what that is worth.
 
-Not done: mounting blobs from other repositories, chunked uploads, deleting.
+Not done: chunked uploads. Listing, copying and deleting are :mod:`~imgsign.stores.catalog`,
+:mod:`~imgsign.stores.copying` and :mod:`~imgsign.stores.deleting`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from imgsign.errors import ContentMismatch, InvalidDigest, RegistryError, TooLarge, Unavailable
 from imgsign.oci import Artifact, Blob, Descriptor, Manifest
 from imgsign.reference import Digest, Repository
 from imgsign.stores import Edit, Piece, Room
-from imgsign.stores.listing import AddEntry, entry_of, is_listed
+from imgsign.stores.listing import EditList, entry_of, is_listed, unlisted
 from imgsign.stores.manifests import Manifests
 from imgsign.stores.referrers import list_referrers
 from imgsign.stores.rewrite import Rewrite
@@ -41,14 +42,14 @@ class RemoteStore:
     """One repository at a registry: fills :class:`imgsign.stores.Store`; thread-safe."""
 
     def __init__(self, repository: Repository, transport: Transport) -> None:
-        """Nothing is requested yet."""
+        """Nothing is requested yet. ``transport`` and ``manifests`` are for the modules named above."""
         self.repository = repository
-        self._transport = transport
-        self._manifests = Manifests(repository, transport)
+        self.transport = transport
+        self.manifests = Manifests(repository, transport)
 
     def fetch(self, what: str | Digest) -> Manifest:
         """Get one manifest by tag or digest: see :meth:`imgsign.stores.Store.fetch`."""
-        found = self._manifests.get(what)
+        found = self.manifests.get(what)
         return Manifest.parse(found.untrusted_raw, found.media_type, algorithm=found.digest.algorithm)
 
     def blob(self, descriptor: Descriptor, *, limit: int) -> Blob:
@@ -56,7 +57,7 @@ class RemoteStore:
         if descriptor.size > limit:
             raise TooLarge(f"blob {descriptor.digest} has {descriptor.size} bytes, more than the limit of {limit}")
         try:
-            reply = self._transport.call(self._blob_request(descriptor, limit=max(descriptor.size, ERROR_LIMIT)))
+            reply = self.transport.call(self._blob_request(descriptor, limit=max(descriptor.size, ERROR_LIMIT)))
         except TooLarge as e:
             raise self._wrong_size(descriptor, "more") from e
         try:
@@ -97,11 +98,11 @@ class RemoteStore:
 
     def has(self, descriptor: Descriptor) -> bool:
         """Whether the blob is there (HEAD)."""
-        return has_blob(self.repository, self._transport, descriptor)
+        return has_blob(self.repository, self.transport, descriptor)
 
     def referrers(self, subject: Digest) -> Iterator[Descriptor]:
         """Yield what is listed for a subject: see :mod:`imgsign.stores.referrers`."""
-        return list_referrers(self._manifests, subject)
+        return list_referrers(self.manifests, subject)
 
     def push(self, artifact: Artifact, *, tag: str | None = None) -> Descriptor:
         """Store blobs, then the manifest, then see to it that its subject lists it.
@@ -115,10 +116,10 @@ class RemoteStore:
 
         def store() -> Reply:
             for blob in artifact.blobs:
-                push_blob(self.repository, self._transport, blob)
-            return self._manifests.put(artifact.manifest, tag)
+                push_blob(self.repository, self.transport, blob)
+            return self.manifests.put(artifact.manifest, tag)
 
-        reply = self._transport.retry(store)
+        reply = self.transport.retry(store)
         subject = artifact.manifest.subject
         if subject is not None and tag is None:
             promised = _parse_digest(reply.headers.get("oci-subject", "")) == subject.digest
@@ -129,9 +130,16 @@ class RemoteStore:
         """Change what a tag holds until it stands: see :mod:`imgsign.stores.rewrite`."""
         return self._rewrite(tag, edit, None)
 
+    def list_all(self, subject: Digest, stored: Sequence[Manifest]) -> None:
+        """See to it that a subject lists manifests that were stored already: one change for all of them."""
+        lacking = unlisted(self.manifests, subject, stored)
+        if lacking:
+            edit = EditList(subject, [entry_of(m) for m in lacking], where=str(self.repository))
+            self._rewrite(subject.tag, edit, lacking[-1].digest)
+
     def _list(self, manifest: Manifest, subject: Digest, *, promised: bool) -> None:
         try:
-            if is_listed(self._manifests, subject, manifest.digest, promised=promised):
+            if is_listed(self.manifests, subject, manifest.digest, promised=promised):
                 return
         except RegistryError as e:
             raise type(e)(
@@ -141,14 +149,14 @@ class RemoteStore:
                 url=e.url,
                 hint=e.hint,
             ) from e
-        edit = AddEntry(subject, entry_of(manifest), where=str(self.repository))
+        edit = EditList(subject, [entry_of(manifest)], where=str(self.repository))
         self._rewrite(subject.tag, edit, manifest.digest)
 
     def _rewrite(self, tag: str, edit: Edit, stored: Digest | None) -> Descriptor:
         def push(blob: Blob) -> None:
-            push_blob(self.repository, self._transport, blob)
+            push_blob(self.repository, self.transport, blob)
 
-        return Rewrite(self._manifests, tag, edit, push_blob=push, stored=stored).run()
+        return Rewrite(self.manifests, tag, edit, push_blob=push, stored=stored).run()
 
     def _blob_request(self, descriptor: Descriptor, *, limit: int = 0) -> Request:
         return Request(
@@ -162,9 +170,9 @@ class RemoteStore:
         """Open a blob; the answer is 200 with all of it, or 206 with what begins at ``start``."""
         request = self._blob_request(descriptor)
         if not start:
-            return self._transport.open(request)
+            return self.transport.open(request)
         try:
-            body = self._transport.open(
+            body = self.transport.open(
                 replace(request, headers={"Range": f"bytes={start}-"}, expect=frozenset({200, 206}))
             )
         except RegistryError as e:

@@ -18,8 +18,8 @@ from __future__ import annotations
 
 from imgsign.transport.auth import Access
 from imgsign.transport.replies import Body, Reply
-from imgsign.transport.request import Request, TooLate
+from imgsign.transport.request import Request, Streamed, TooLate
 from imgsign.transport.retry import Transient
 from imgsign.transport.session import Transport
 
-__all__ = ["Access", "Body", "Reply", "Request", "TooLate", "Transient", "Transport"]
+__all__ = ["Access", "Body", "Reply", "Request", "Streamed", "TooLate", "Transient", "Transport"]

@@ -41,6 +41,7 @@ class Access(Enum):
     NONE = ""
     PULL = "pull"
     PUSH = "pull,push"
+    DELETE = "pull,push,delete"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

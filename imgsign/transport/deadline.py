@@ -13,10 +13,21 @@ T = TypeVar("T")
 
 
 class Timed:
-    """Somebody who does work until ``deadline``, a time of ``clock`` (``None``: without end)."""
+    """Somebody who does work until ``deadline``, a time of ``clock`` (``None``: without end).
 
-    def __init__(self, *, deadline: float | None, clock: Callable[[], float], sleep: Callable[[float], None]) -> None:
+    ``patient``: a registry that is too busy (429) is waited for until then, however often it says so.
+    """
+
+    def __init__(
+        self,
+        *,
+        deadline: float | None,
+        clock: Callable[[], float],
+        sleep: Callable[[float], None],
+        patient: bool = False,
+    ) -> None:
         self.clock = clock
+        self._patient = patient
         self._sleep = sleep
         self._deadline = deadline
 
@@ -56,10 +67,10 @@ class Timed:
                 return work()
             except Transient as e:
                 count += 1
-                spent += e.cost
+                spent += 0 if self._patient and e.status == 429 else e.cost
                 if tries == 1:
                     raise
-                wait = None if spent >= tries else retry.delay(e, count)
+                wait = None if spent >= tries else retry.delay(e, count, patient=self._patient)
                 if wait is None or wait >= self._remaining():
                     times = "once" if count == 1 else f"{count} times"
                     until = "" if wait is None else " until the deadline"

@@ -21,6 +21,7 @@ class Memory:
         self._clock = clock
         self._speak_tls: set[str] = set()
         self._without_referrers: dict[str, float] = {}
+        self._held: dict[str, float] = {}
         self._locks: dict[tuple[str, ...], threading.Lock] = {}
         self._guard = threading.Lock()
 
@@ -40,6 +41,15 @@ class Memory:
     def note_no_referrers(self, registry: str) -> None:
         """Remember that a registry has no referrers API."""
         self._without_referrers[registry] = self._clock()
+
+    def hold(self, registry: str, seconds: float) -> None:
+        """Let nobody ask a registry for so long: it has told one of us that it is too busy (429)."""
+        self._held[registry] = max(self._held.get(registry, 0.0), self._clock() + seconds)
+
+    def held(self, registry: str) -> float:
+        """Return for how many seconds more nobody is to ask a registry."""
+        until = self._held.get(registry)
+        return 0.0 if until is None else max(until - self._clock(), 0.0)
 
     @contextlib.contextmanager
     def turn(self, *name: str, left: float) -> Iterator[None]:

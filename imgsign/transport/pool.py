@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from imgsign import __version__
 from imgsign.errors import RegistryError
 from imgsign.transport.hosts import Origin, Proxies
+from imgsign.transport.request import Streamed
 from imgsign.wire import quote, redact
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class Pool:
         method: str,
         url: str,
         headers: Mapping[str, str],
-        body: bytes | None,
+        body: bytes | Streamed | None,
         *,
         left: float,
         connect: float | None = None,
@@ -162,7 +163,7 @@ class Pool:
         return made
 
 
-def _prepare(method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> PreparedRequest:
+def _prepare(method: str, url: str, headers: Mapping[str, str], body: bytes | Streamed | None) -> PreparedRequest:
     from requests import PreparedRequest
     from requests.exceptions import RequestException
 

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from imgsign.reference import Repository
 from imgsign.transport.auth import Access
 from imgsign.transport.replies import ERROR_LIMIT
 from imgsign.transport.retry import TRIES, Transient
+
+
+class Streamed(Protocol):
+    """A body that is made while it is sent: of a known length, begun anew by each ``iter``."""
+
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[bytes]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +36,7 @@ class Request:
     method: str = "GET"
     what: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes | None = field(default=None, repr=False)
+    body: bytes | Streamed | None = field(default=None, repr=False)
     access: Access = Access.PULL
     expect: frozenset[int] = frozenset({200})
     limit: int = ERROR_LIMIT

@@ -24,9 +24,13 @@ TIMEOUT_COST = 2
 RETRY_AFTER_LIMIT = 60.0
 """Seconds of ``Retry-After`` one waits; who asks for more is not asked again (containers/image: 60 s)."""
 
+PATIENT_LIMIT = 6 * 3600.0
+"""The same for work that may take its time: Docker Hub's limits are counted over six hours."""
+
 _BASE = 0.25  # seconds before the second try, doubled for each further one (oras-go)
 _BUSY_BASE = 1.0  # the same where the registry said that it is too busy (429)
 _CEILING = 8.0  # seconds
+_PATIENT_CEILING = 60.0  # seconds between two tries of patient work that is told to wait without for how long
 
 _TEMPORARY = frozenset({408, 429, 499, 500, 502, 503, 504, 522})
 """Statuses worth another try; 499 and 522 are what proxies say (go-containerregistry)."""
@@ -63,12 +67,16 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     return max(seconds, 0.0)
 
 
-def delay(failure: Transient, tries: int) -> float | None:
-    """Return how many seconds to wait after so many tries; ``None``: the registry asks for too much."""
-    if failure.wait is not None and failure.wait > RETRY_AFTER_LIMIT:
+def delay(failure: Transient, tries: int, *, patient: bool = False) -> float | None:
+    """Return how many seconds to wait after so many tries; ``None``: the registry asks for too much.
+
+    ``patient``: by the limits for work that may take its time, where the registry is only too busy (429).
+    """
+    patient = patient and failure.status == 429
+    if failure.wait is not None and failure.wait > (PATIENT_LIMIT if patient else RETRY_AFTER_LIMIT):
         return None
     base = _BUSY_BASE if failure.status == 429 else _BASE
-    backoff = jitter(min(_CEILING, base * 2 ** (tries - 1)))
+    backoff = jitter(min(_PATIENT_CEILING if patient else _CEILING, base * 2 ** min(tries - 1, 16)))
     return max(backoff, failure.wait or 0.0)
 
 

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING
 
 from imgsign.errors import RegistryError, Unavailable
 from imgsign.reference import Repository
+from imgsign.transport import retry
 from imgsign.transport.auth import Authenticator, Authorization, denial
 from imgsign.transport.credentials import Credentials, Known
 from imgsign.transport.deadline import Timed
@@ -39,7 +40,8 @@ from imgsign.transport.places import Place
 from imgsign.transport.pool import Files, Pool
 from imgsign.transport.realms import Realms
 from imgsign.transport.replies import Body, Reply, failure, refuse_encoding
-from imgsign.transport.request import Request, TooLate
+from imgsign.transport.request import Request, Streamed, TooLate
+from imgsign.transport.retry import Transient
 from imgsign.transport.tokens import KeepIdentity, Purpose, TokenQuery
 from imgsign.wire import redact
 
@@ -48,6 +50,9 @@ if TYPE_CHECKING:
 
 REDIRECTS = 5
 """Redirects followed for one read; registries need one or two, curl's default is 50."""
+
+_BREATH = 0.5
+"""Seconds for which nobody asks a registry that is too busy and does not say for how long."""
 
 _REDIRECTED = frozenset({301, 302, 303, 307, 308})
 _TLS_EXPECTED = (
@@ -68,8 +73,8 @@ class Transport(Timed):
     ``insecure_http`` names registries (``host[:port]``, as in references) that may be asked over plain
     http, ``trusted_realms`` the token servers (``host[:port]``) that may see the credentials of any registry.
     ``credentials`` replaces those of ``environ``, and ``keep_identity`` makes this a login (see ``auth``).
-    ``deadline`` is a time of ``clock`` after which nothing is sent or read. ``adapter`` replaces
-    the network in tests.
+    ``deadline`` is a time of ``clock`` after which nothing is sent or read. ``patient``: a registry that is
+    too busy (429) is waited for until then, however often it says so. ``adapter`` replaces the network in tests.
     """
 
     def __init__(
@@ -83,10 +88,11 @@ class Transport(Timed):
         adapter: BaseAdapter | None = None,
         ca: tuple[str, ...] = (),
         deadline: float | None = None,
+        patient: bool = False,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        super().__init__(deadline=deadline, clock=clock, sleep=sleep)
+        super().__init__(deadline=deadline, patient=patient, clock=clock, sleep=sleep)
         self._insecure_http = insecure_http
         self._pool = Pool(adapter=adapter, proxies=Proxies.from_environ(environ), environ=environ, ca=ca)
         self._place: Place | None = None
@@ -132,7 +138,7 @@ class Transport(Timed):
         """
 
         def once() -> Reply:
-            with self._open(request) as body:
+            with self._in_turn(request) as body:
                 raw = body.read(request.limit)
                 took = self.clock() - body.began
                 return Reply(status=body.status, headers=body.headers, url=body.url, raw=raw, took=took)
@@ -141,7 +147,7 @@ class Transport(Timed):
 
     def open(self, request: Request) -> Body:
         """Send a request and return its answer with the body unread; what breaks later is not tried again."""
-        return self.retry(lambda: self._open(request), tries=request.tries)
+        return self.retry(lambda: self._in_turn(request), tries=request.tries)
 
     def origin(self, repository: Repository) -> Origin:
         """Return where a repository's API is asked for.
@@ -167,6 +173,19 @@ class Transport(Timed):
         return self._pool.files(self.origin(repository))
 
     # One try
+
+    def _in_turn(self, request: Request) -> Body:
+        """Send a request, unless its registry has told another thread to wait: then wait with it first."""
+        registry = request.repository.registry
+        while (held := self.memory.held(registry)) > 0:
+            self.pause(held)
+        try:
+            return self._open(request)
+        except Transient as e:
+            limit = retry.PATIENT_LIMIT if self._patient else retry.RETRY_AFTER_LIMIT
+            if e.status == 429 and (e.wait or 0) <= limit:
+                self.memory.hold(registry, e.wait or _BREATH)
+            raise
 
     def _open(self, request: Request) -> Body:
         try:
@@ -271,7 +290,12 @@ class Transport(Timed):
         raise Unavailable(f"{start} redirects {request.description} more than {REDIRECTS} times", url=redact(url))
 
     def _send(
-        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, send_before: float | None
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes | Streamed | None,
+        send_before: float | None,
     ) -> Body:
         left = self.left(f"asking {redact(url)}")
         if send_before is not None and self.clock() > send_before:

@@ -1,6 +1,6 @@
 """Benchmarks, as ratios of medians of interleaved runs: ``python -m tests.bench [NAME … | all]``.
 
-Names: verify-cold, node, help, pull, many, policy, admission, admission-memory.
+Names: verify-cold, node, help, pull, many, policy, admission, admission-memory, audit.
 
 Servers are real (docker-registry), on loopback, and stop by themselves. ``SKOPEO=path`` names a second
 skopeo beside the one on PATH, such as one without Debian's patches. Each target stands beside its figure;
@@ -17,6 +17,7 @@ from pathlib import Path
 from platform import python_version
 
 from tests.bench.admission import admission, admission_memory
+from tests.bench.audit import audit
 from tests.bench.cold import help_cold, verify_cold
 from tests.bench.many import many
 from tests.bench.measure import Row, show
@@ -34,6 +35,7 @@ BENCHMARKS: dict[str, tuple[str, int, Callable[[int, Path | None], list[Row]]]] 
     "admission": ("The admission webhook, 16 TLS connections, Pods of 3 containers", 5, admission),
     "admission-memory": ("Memory of the admission webhook, all images remembered", 1, admission_memory),
     "many": ("200 images verified in one process, both formats looked at", 5, many),
+    "audit": ("Audit of a registry of 2,000 images by its catalog, whole processes", 5, audit),
 }
 """Title, runs and function of each."""
 

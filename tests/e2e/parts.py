@@ -162,8 +162,9 @@ def registry(
     upstream: str | None = None,
     tls: tuple[Path, Path, Path] | None = None,
     address: str = "127.0.0.1",
+    deletes: bool = False,
 ) -> Iterator[Registry]:
-    """Start Debian's docker-registry with its storage under ``base``.
+    """Start Debian's docker-registry with its storage under ``base``; ``deletes``: it deletes manifests.
 
     ``upstream``: the URL of the registry it is a pull-through cache of. ``tls``: certificate, key, authority.
     """
@@ -175,7 +176,11 @@ def registry(
     config: dict[str, object] = {
         "version": "0.1",
         "log": {"level": "warn", "accesslog": {"disabled": True}},
-        "storage": {"filesystem": {"rootdirectory": str(storage)}, "maintenance": maintenance},
+        "storage": {
+            "filesystem": {"rootdirectory": str(storage)},
+            "maintenance": maintenance,
+            "delete": {"enabled": deletes},
+        },
         "http": {"addr": f"{address}:{port}"},
     }
     if upstream is not None:
