@@ -145,9 +145,6 @@ def _complete() -> int:
 
 
 def _app(*names: str) -> typer.Typer:
-    # typer reads options by a library that would look for plug-ins among all packages installed: nobody's code
-    # but ours has business here, and it takes a while.
-    os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"
     import typer
 
     app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
