@@ -11,7 +11,7 @@ and ``pull`` only render.
     floor 3  evaluate conditions where verifications images/ admission/  pure: the judgement, what is judged
     floor 2  policy/ predicates/ formats/ decision platforms  pure: what is asked for, what was found
     floor 1  reference oci keys trust dsse intoto claim enveloped tagged  pure: the words of the field
-    floor 0  errors wire outline                          pure, standard library only
+    floor 0  errors wire outline record                   pure, standard library only
 
 A module imports from its own floor or below; ``tests/test_layers.py`` reads every import. Flow of a
 verification: text -> Reference; the policy's scope, before any request; fetch -> Manifest, its digest of

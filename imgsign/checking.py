@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor
-from dataclasses import dataclass
 from datetime import datetime
 
 from imgsign.decision import Decision
 from imgsign.errors import ImgsignError, InvalidReference, UsageError
 from imgsign.images import Found, Problem
 from imgsign.policy.model import Policy
+from imgsign.record import record
 from imgsign.reference import Reference
 from imgsign.scanning import File
 from imgsign.stores import Locate
@@ -28,7 +28,7 @@ Result = Decision | ImgsignError
 """A verdict, or why there is none."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Judged:
     """One place of an image; ``reference`` is ``None`` if the text is no reference."""
 
@@ -38,7 +38,7 @@ class Judged:
     result: Result
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Report:
     """All that a run found, in the order of the files."""
 

@@ -16,7 +16,7 @@ neither that the image is one of them (:mod:`imgsign.evaluate` compares) nor whe
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import Protocol, runtime_checkable
 
@@ -24,6 +24,7 @@ from imgsign.errors import InvalidEnvelope, InvalidReference
 from imgsign.intoto import COSIGN_SIGN, Predicate
 from imgsign.keys import PublicKey
 from imgsign.oci import Artifact, Descriptor
+from imgsign.record import record
 from imgsign.reference import Digest, Reference
 from imgsign.trust import TrustedKey
 from imgsign.wire import Node, format_time, quote
@@ -37,7 +38,7 @@ SEQUENCE = "imgsign.sequence"
 SEQUENCE_MAX = 2**63 - 1
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class Referrers:
     """The referrers of the image; with ``manifest``, that one referrer, and ``index`` a layer of it."""
 
@@ -50,7 +51,7 @@ class Referrers:
         return f"referrer {self.manifest}" + ("" if self.index is None else f"[{self.index}]")
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class Tag:
     """A tag of the image's repository; with ``index``, one layer of the manifest there."""
 
@@ -64,7 +65,7 @@ class Tag:
 Place = Referrers | Tag
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Subject:
     """One thing that was signed, with everything that was signed about it alone.
 
@@ -80,7 +81,7 @@ class Subject:
     sequence: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Signer:
     """Who signed: the key, by the fingerprint of its SPKI; ``identity`` for certificates."""
 
@@ -88,7 +89,7 @@ class Signer:
     identity: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class ProvenTime:
     """A time that somebody other than the signer vouches for."""
 
@@ -96,7 +97,7 @@ class ProvenTime:
     source: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Claim:
     """What a verified candidate asserts.
 
@@ -113,7 +114,7 @@ class Claim:
     predicate: Predicate | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Defect:
     """Bytes at ``place`` that are not a usable candidate; ``code`` and ``reason`` say why."""
 
@@ -155,7 +156,7 @@ class Candidate(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Draft:
     """What to sign about an image: ``names`` (without digests), user annotations, times, sequence.
 
@@ -171,7 +172,7 @@ class Draft:
     predicate: bytes = field(default=b"{}", repr=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Unsigned:
     """A signature before its signature: ``message`` is what the key signs, by ``scheme``.
 

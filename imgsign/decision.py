@@ -7,12 +7,13 @@ judgement between them is :func:`imgsign.evaluate.evaluate`, the only code that 
 from __future__ import annotations
 
 import enum
-from dataclasses import InitVar, dataclass
+from dataclasses import InitVar
 from datetime import datetime
 from typing import NoReturn
 
 from imgsign.claim import Candidate, Claim, Defect
 from imgsign.oci import Image
+from imgsign.record import record
 
 SEAL = object()
 """Handed to ``Decision`` by ``evaluate`` alone (a test reads the sources for it)."""
@@ -25,7 +26,7 @@ class Verdict(enum.Enum):
     DENY = "denied"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Fault:
     """Evidence that could not be gathered: ``about`` says which, ``message`` why."""
 
@@ -34,7 +35,7 @@ class Fault:
     hint: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Evidence:
     """All that was gathered for one image. Order carries no meaning."""
 
@@ -43,7 +44,7 @@ class Evidence:
     faults: tuple[Fault, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Check:
     """One thing that was looked at: ``code`` is stable and documented, ``about`` the place or requirement.
 
@@ -59,7 +60,7 @@ class Check:
     group: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Decision:
     """The verdict on one image under one policy at one time.
 

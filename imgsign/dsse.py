@@ -7,9 +7,10 @@ sigstore's clients do: which one counts would be the attacker's choice.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from imgsign.errors import InvalidEnvelope
+from imgsign.record import record
 from imgsign.wire import Node, b64decode, b64encode
 
 SIGNATURE_LIMIT = 8 * 1024
@@ -35,7 +36,7 @@ def parse_pae(message: bytes, payload_type: str) -> bytes:
     return payload
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Envelope:
     """One payload with exactly one signature, nothing verified."""
 

@@ -7,7 +7,7 @@ parsed only after its signature has verified.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from imgsign.claim import Claim, Draft, Place, Signer, Subject, Unsigned, parse_subject, reserved_annotations
 from imgsign.dsse import Envelope, pae
@@ -15,10 +15,11 @@ from imgsign.errors import UsageError
 from imgsign.intoto import PAYLOAD_TYPE, SUBJECT_LIMIT, Statement, write_statement
 from imgsign.keys import PublicKey
 from imgsign.oci import Descriptor
+from imgsign.record import record
 from imgsign.trust import TrustedKey
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class EnvelopeCandidate:
     """A bounded, parsed, unverified envelope; see :class:`imgsign.claim.Candidate`."""
 

@@ -26,7 +26,7 @@ true, or anything about what the image does.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import assert_never
 
@@ -36,6 +36,7 @@ from imgsign.decision import SEAL, Check, Decision, Evidence, Fault, Verdict
 from imgsign.errors import InvalidEnvelope
 from imgsign.oci import Image
 from imgsign.policy.model import Attested, Policy, Reject, Requirement, Rule, SignedBy, UnsafeAcceptUnsigned
+from imgsign.record import record
 from imgsign.trust import TrustedKey, TrustStore
 from imgsign.verifications import VERIFICATIONS_LIMIT, Untried, Verifications
 from imgsign.where import Fails, Holds, judge_where
@@ -88,7 +89,7 @@ def evaluate(
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class _Case:
     """What every requirement of one decision is judged by."""
 
@@ -99,7 +100,7 @@ class _Case:
     now: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class _Outcome:
     """One requirement's result; ``final`` if no further evidence could change a failure."""
 
@@ -137,7 +138,7 @@ def _judge(required: Requirement, label: str, rule: Rule, case: _Case) -> _Outco
             assert_never(required)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class _Counted:
     """One claim that counts for a requirement, until when, and for which anchor."""
 
@@ -146,7 +147,7 @@ class _Counted:
     until: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class _Count:
     """Counting distinct signers for one requirement."""
 

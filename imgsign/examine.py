@@ -14,6 +14,7 @@ from imgsign.errors import ImgsignError, InvalidEnvelope, NotFound
 from imgsign.intoto import COSIGN_SIGN
 from imgsign.oci import INDEX_TYPES, Descriptor, Manifest, Platform
 from imgsign.predicates import shown_type
+from imgsign.record import record
 from imgsign.reference import Digest
 from imgsign.stores import Store
 
@@ -34,7 +35,7 @@ _KINDS = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Node:
     """One attached thing: ``kind`` in words, ``where`` it lies, what hangs on it, or why that is not known."""
 
@@ -167,7 +168,7 @@ def kind_of(listed: Descriptor) -> str:
     return next((words for prefix, words in _KINDS if kind.startswith(prefix)), kind)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Content:
     """What one candidate says, unverified; ``problem`` if it says nothing that can be read."""
 

@@ -27,6 +27,7 @@ from imgsign.errors import ContentMismatch, ImgsignError, Malformed, NotFound, R
 from imgsign.intoto import COSIGN_SIGN
 from imgsign.oci import Artifact, Blob, Descriptor, Manifest
 from imgsign.policy.model import Settings
+from imgsign.record import record
 from imgsign.reference import Digest
 from imgsign.stores import Store, sources
 
@@ -38,7 +39,7 @@ MIB = 1024 * 1024
 _SMALL = MIB  # bytes; a signature takes some KiB
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Limits:
     """What one image may cost; a passed limit is a Fault, a blob over its limit a Defect ``too-large``.
 
@@ -94,7 +95,7 @@ class _Budget:
             return True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class _Search:
     """What is looked for, and what it may cost."""
 
@@ -179,7 +180,7 @@ def _gather_from(store: Store, image: Digest, search: _Search, pile: _Pile) -> I
             return
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class _Opened:
     """One place after its requests: an artifact, or a defect; faults either way. ``None``: nothing there."""
 

@@ -11,10 +11,11 @@ Not checked here: any signature, and whether the predicate says what its type pr
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from imgsign.errors import InvalidDigest, InvalidEnvelope
 from imgsign.outline import load_outline
+from imgsign.record import record
 from imgsign.reference import Digest
 from imgsign.wire import Node, dump_json, load_json, quote
 
@@ -31,7 +32,7 @@ DIGEST_LIMIT = 32  # digests of one subject
 _SUPPORTED = ("sha256", "sha384", "sha512")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class StatementSubject:
     """One subject: its supported digests, its name and its annotations as they were written."""
 
@@ -40,7 +41,7 @@ class StatementSubject:
     annotations: Mapping[str, Node] = field(default_factory=dict, hash=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Predicate:
     """A predicate where it lies: bytes ``start`` to ``end`` of its statement's."""
 
@@ -63,7 +64,7 @@ class Predicate:
         return load_json(raw, limit=STATEMENT_LIMIT, error=InvalidEnvelope, keep=names)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Statement:
     """A parsed statement; ``predicate`` is ``None`` where it has none."""
 

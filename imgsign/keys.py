@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 
 from imgsign.errors import InvalidKey, UntrustedSigner
+from imgsign.record import record
 from imgsign.wire import b64encode
 
 PEM_LIMIT = 16 * 1024
@@ -34,7 +35,7 @@ _HASHES: dict[str, Callable[[], hashes.HashAlgorithm]] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Scheme:
     """One row of the table: how a kind of key signs in each format, and what is accepted from it.
 

@@ -16,12 +16,12 @@ Not done: logging in by a browser, ``auth.json`` of podman (which reads docker's
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imgsign.errors import AuthenticationFailed, DestinationError, ImgsignError, NotFound, UsageError
+from imgsign.record import record
 from imgsign.reference import DOCKER_HUB, Repository
 from imgsign.transport import Access, Request
 from imgsign.transport.config.docker import VARIABLE, config_path, host_of, load_docker, names_of, server_of
@@ -40,7 +40,7 @@ Connect = Callable[[Known, Callable[[str], None]], "Transport"]
 _NOWHERE = "library/any"  # a repository's path is needed to ask; /v2/ belongs to none, and it is not sent
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Outcome:
     """What was done: ``place`` in words, and what a person should know besides."""
 

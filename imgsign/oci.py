@@ -15,9 +15,10 @@ Not checked here: that the config and layers exist, or what they hold.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from imgsign.errors import ContentMismatch, InvalidDigest, InvalidManifest
+from imgsign.record import record
 from imgsign.reference import Digest, Reference
 from imgsign.wire import Node, load_json, quote
 
@@ -44,7 +45,7 @@ _MANIFEST_KEYS = ("mediaType", "config", "layers", "manifests", "subject", "arti
 _V1_KEYS = ("fsLayers", "history", "signatures")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Platform:
     """An index entry's platform (image-spec image-index.md); attestation entries say unknown/unknown."""
 
@@ -56,7 +57,7 @@ class Platform:
         return f"{self.os}/{self.architecture}" + (f"/{self.variant}" if self.variant else "")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Descriptor:
     """A typed, sized content address (image-spec descriptor.md); ``size`` in bytes."""
 
@@ -104,7 +105,7 @@ class Descriptor:
         return found
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Manifest:
     """An image manifest or an index: ``raw`` as received and ``descriptor`` computed from it.
 
@@ -165,7 +166,7 @@ class Manifest:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Blob:
     """Bytes that are known to be what their descriptor says; made only by :meth:`checked`."""
 
@@ -195,7 +196,7 @@ class Blob:
         return cls(descriptor=descriptor, raw=raw)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Artifact:
     """A stored signature object: a manifest and those of its blobs that could be had.
 
@@ -221,7 +222,7 @@ class Artifact:
         return "too-large" if digest in self.too_large else "blob-missing"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Image:
     """What a verdict is about: the manifest whose bytes we hashed, and the name it was asked for by.
 

@@ -11,18 +11,18 @@ library's decoder. Not checked in what is skipped: depth up to the decoder's own
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from json import JSONDecodeError
 from json.decoder import scanstring  # type: ignore[attr-defined]  # public in name, not in typeshed
 from typing import cast
 
 from imgsign.errors import Malformed
+from imgsign.record import record
 from imgsign.wire import Node, check_value, decode_text, decoded, load_json, quote, strict_decoder
 
 _BLANK = re.compile(r"[ \t\n\r]*")
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class Outline:
     """An object without its member ``skip``; ``start`` and ``end`` are the bytes that member's value takes."""
 

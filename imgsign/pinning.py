@@ -12,7 +12,7 @@ import os
 import stat
 import tempfile
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from imgsign.checking import Judged, Report
@@ -21,6 +21,7 @@ from imgsign.errors import DestinationError, ImgsignError, UsageError
 from imgsign.images import Found
 from imgsign.images.pins import Edit, apply, edit_for, pinned_text, reads_back
 from imgsign.images.yamltext import TEXT_LIMIT
+from imgsign.record import record
 from imgsign.reference import Digest
 from imgsign.scanning import File, scan_file
 from imgsign.signers.disk import read_file
@@ -29,7 +30,7 @@ from imgsign.wire import quote
 __all__ = ["Pinned", "plan", "write"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Pinned:
     """What pinning makes of one file.
 

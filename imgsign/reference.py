@@ -23,9 +23,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
 
 from imgsign.errors import InvalidDigest, InvalidReference
+from imgsign.record import record
 from imgsign.wire import quote
 
 DOCKER_HUB = "docker.io"
@@ -41,7 +41,7 @@ _HEX64 = re.compile(r"[a-f0-9]{64}")
 _SPLIT = re.compile(r"(?P<name>[^@]*?)(?::(?P<tag>[^:/@\[\]]*))?(?:@(?P<digest>.*))?", re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class Digest:
     """A content address: ``algorithm`` is sha256, sha384 or sha512, ``hex`` lower case, full length."""
 
@@ -85,7 +85,7 @@ class Digest:
         return f"{self.algorithm}:{self.hex}"
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class Repository:
     """``registry`` (host with optional port, docker.io for Docker Hub) and ``path`` (``library/busybox``)."""
 
@@ -108,7 +108,7 @@ class Repository:
         return f"{self.registry}/{self.path}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Reference:
     """A logical image name; ``tag`` and ``digest`` are both kept, and both may be absent.
 

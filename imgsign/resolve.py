@@ -6,11 +6,12 @@ Shared by :mod:`imgsign.workflow` and :mod:`imgsign.signing`.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from imgsign.errors import UsageError
 from imgsign.oci import Descriptor, Manifest
+from imgsign.record import record
 from imgsign.reference import Digest, Reference
 from imgsign.stores import Locate, Store, registry_of
 
@@ -18,7 +19,7 @@ INDEX_DEPTH = 3  # index in index in index: deeper ones do not occur
 INDEX_CHILDREN = 256  # manifests reachable from one index
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Target:
     """One image to work on: where it is kept, what to ask for there, and what it is called.
 

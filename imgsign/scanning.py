@@ -10,13 +10,14 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
 from imgsign.errors import DestinationError, UsageError
 from imgsign.images import Build, Problem, Scan, Spot
 from imgsign.images.kinds import FileKind, detect
 from imgsign.images.yamltext import TEXT_LIMIT
+from imgsign.record import record
 from imgsign.signers.disk import read_file
 from imgsign.wire import printable, quote
 
@@ -25,7 +26,7 @@ FILES_LIMIT = 10_000  # of one run, builds included
 TOTAL_LIMIT = 256 * 1024 * 1024  # bytes of all files of one run, which are kept until it ends
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Options:
     """How files are read: ``kind`` for all of them; for manifests patterns by kind and ``strict``; for Dockerfiles
     what ``docker build`` is given; for compose files the variables, and the files of them in place of ``.env``.
@@ -44,7 +45,7 @@ class Options:
     named: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class File:
     """One file that was read.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -39,6 +39,7 @@ from imgsign.gather import Limits, gather
 from imgsign.intoto import COSIGN_SIGN
 from imgsign.keys import PublicKey
 from imgsign.oci import Artifact, Descriptor, Manifest, Platform
+from imgsign.record import record
 from imgsign.reference import Digest, Reference
 from imgsign.resolve import Target, children, default_locate, wall_clock, written_target_of
 from imgsign.signers import Signer
@@ -52,7 +53,7 @@ LIFETIME_SHARE = 2 / 3
 """A standing signature is left alone while it has this much of the asked lifetime left."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Signed:
     """One signature that stands, over one manifest in one repository.
 
@@ -88,7 +89,7 @@ class Pending(Protocol):
     def find(self, place: str, image: Digest) -> tuple[Digest, ...]: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class SignOptions:
     """What to say in a signature and how to make it.
 
@@ -109,7 +110,7 @@ class SignOptions:
     predicate: bytes = field(default=b"{}", repr=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class _Item:
     """One manifest to sign under some names, in every place it was named in."""
 
@@ -118,7 +119,7 @@ class _Item:
     places: tuple[Target, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class _Work:
     """One (item, format): which places lack it, the drafts that would fill the lack, and what is stored where."""
 

@@ -7,13 +7,14 @@ removal from it, or a ``not_after``.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 
 from imgsign.keys import PublicKey
+from imgsign.record import record
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class TrustedKey:
     """A public key with the time it may be trusted for.
 
@@ -27,7 +28,7 @@ class TrustedKey:
     hash: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Keys:
     """An anchor of plain public keys: any one of them may sign."""
 
@@ -39,7 +40,7 @@ class Keys:
 Anchor = Keys
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class TrustStore:
     """All anchors of a policy by name."""
 

@@ -10,7 +10,6 @@ Each path visits each value of the predicate at most once, so the work is bounde
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import assert_never
 
@@ -31,19 +30,20 @@ from imgsign.policy.match import (
     Within,
     show,
 )
+from imgsign.record import record
 from imgsign.wire import parse_time
 
 _SHOWN = 3  # values of a list that a message shows
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class Holds:
     """The conditions hold, and go on holding until this time; ``None`` is for ever."""
 
     until: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class Fails:
     """The first condition that does not hold, and why."""
 

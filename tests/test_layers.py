@@ -24,6 +24,7 @@ ROOT = PACKAGE.parent
 
 FLOORS: dict[str, int] = {
     "errors": 0,
+    "record": 0,
     "outline": 0,
     "wire": 0,
     "claim": 1,

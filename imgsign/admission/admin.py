@@ -19,9 +19,10 @@ import ipaddress
 import socket
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
+
+from imgsign.record import record
 
 _TIMEOUT = 10.0  # seconds for a request's head, and between two on one connection
 _THREADS = 128  # connections served at once; what is above waits
@@ -38,7 +39,7 @@ _POLICY = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Views:
     """What the port shows; each is called in a thread of the port. The texts are lines for people."""
 

@@ -11,7 +11,6 @@ What is wanted and was not judged is undecided, and what is undecided is denied:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from imgsign.admission.judgement import Judgement, Ruling
 from imgsign.admission.plan import Gate, Plan, Planned
@@ -19,9 +18,10 @@ from imgsign.admission.review import Response
 from imgsign.admission.settings import Mode
 from imgsign.admission.texts import annotation, denial, one_line, warnings
 from imgsign.images.workloads import ImagePlace, ShapeProblem, show_path
+from imgsign.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class Finding:
     """One image that is not allowed, with all its places, or one thing that could not be read."""
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from imgsign.admission.cache import VerdictKey
 from imgsign.admission.plan import Wanted
 from imgsign.policy.model import Policy
+from imgsign.record import record
 from imgsign.reference import Digest, Reference
 from imgsign.trust import TrustStore
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class NamedPolicy:
     """A policy with its keys; ``policy_digest`` is what sha256sum says of its file."""
 
@@ -22,7 +23,7 @@ class NamedPolicy:
     trust_digest: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Asked:
     """One wanted image with the policy of its review, and whose pull secrets it may be read with.
 

@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import os
 import ssl
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from pathlib import Path
 
 from imgsign.admission.mounted import moment
 from imgsign.errors import Malformed
+from imgsign.record import record
 from imgsign.signers.disk import read_file
 from imgsign.wire import quote
 
 FILE_LIMIT = 1024 * 1024  # bytes, as a Secret has at most
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Pair:
     """A certificate chain (leaf first) and its key, PEM, that belong together."""
 

@@ -19,7 +19,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -33,6 +33,7 @@ from imgsign.decision import Decision
 from imgsign.errors import ImgsignError, Unavailable
 from imgsign.gather import GATE_LIMITS
 from imgsign.oci import Manifest
+from imgsign.record import record
 from imgsign.reference import Digest, Reference
 from imgsign.resolve import Target
 from imgsign.stores import Store
@@ -45,7 +46,7 @@ class DeadlinePassed(Unavailable):
     """The review's time was over before the registry was done."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Times:
     """Seconds. ``gather``: the least deadline of a gathering; ``tag``: 0 resolves each tag for each review."""
 

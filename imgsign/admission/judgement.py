@@ -8,7 +8,6 @@ denial or undecided, and gates deny what is undecided. A test reads the sources:
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
 
 from imgsign.decision import Decision
 from imgsign.errors import (
@@ -20,6 +19,7 @@ from imgsign.errors import (
     Unavailable,
 )
 from imgsign.policy.model import Rule, UnsafeAcceptUnsigned
+from imgsign.record import record
 from imgsign.reference import Digest, Reference
 
 _CODES: tuple[tuple[type[ImgsignError], str], ...] = (
@@ -39,7 +39,7 @@ class Ruling(enum.Enum):
     UNDECIDED = "undecided"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Judgement:
     """What is known of one image. ``text`` is canonical if it is a reference, else as it was written.
 

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from imgsign.errors import Unavailable
+from imgsign.record import record
 
 SLOTS = 16
 """Gatherings at once in all."""
@@ -182,7 +183,7 @@ class Limits:
             )
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class HostHealth:
     """One registry: gatherings under way, waiting ones, failures in a row, and whether its breaker is open."""
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from hashlib import sha256
 
 from imgsign.admission.cache import Bounded
 from imgsign.admission.pull_secrets import OneRegistry, PullSecrets
+from imgsign.record import record
 from imgsign.reference import Repository
 from imgsign.stores import Store
 from imgsign.stores.locate import Registries, store_at
@@ -24,7 +24,7 @@ _TENANTS = 128  # transports for pull secrets kept, with their connections and t
 _TENANT_SECONDS = 600.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class PlaceOptions:
     """What ``imgsign admission serve`` was told of registries; see the options of the same names."""
 

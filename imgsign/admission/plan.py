@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from imgsign.admission.hosts import host_problem
@@ -28,6 +27,7 @@ from imgsign.evaluate import evaluate
 from imgsign.images.workloads import ImagePlace
 from imgsign.oci import Image
 from imgsign.policy.model import Policy, Reject, Rule
+from imgsign.record import record
 from imgsign.reference import Reference
 from imgsign.trust import TrustStore
 from imgsign.wire import quote
@@ -52,7 +52,7 @@ class Need(enum.Enum):
     VERDICT = "verdict"
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class Wanted:
     """One reference to be judged under one policy. ``key`` is its canonical text: judgements are found by it."""
 
@@ -62,7 +62,7 @@ class Wanted:
     need: Need
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class Planned:
     """One image text: settled, or wanted, or neither (nothing to do at this gate).
 
@@ -76,7 +76,7 @@ class Planned:
     pinnable: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Plan:
     """What is to be done with one review. ``images`` are the changed ones that concern the gate."""
 

@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from imgsign.admission.changes import MISSING, is_old_problem, unchanged_images, value_at
 from imgsign.errors import InvalidReview
 from imgsign.images.workloads import WORKLOADS, ImagePlace, Path, ShapeProblem, images_of_workload
+from imgsign.record import record
 from imgsign.wire import b64encode, load_json, quote
 
 REVIEW_LIMIT = 8 * 1024 * 1024
@@ -57,7 +58,7 @@ _ENCODER = json.JSONEncoder(separators=(",", ":"))  # to make one takes as long 
 _UID = re.compile(r"[\x21-\x7e]{1,256}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Review:
     """One request of the API server, as far as it concerns images.
 
@@ -96,7 +97,7 @@ class Review:
         return f"{self.kind or self.resource} {self.namespace}/{self.name}{owner}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Response:
     """What the webhook answers. A denial has a ``message``; ``patch`` is a JSON patch (RFC 6902), or ``None``.
 

@@ -21,7 +21,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ from imgsign.admission.reload import EVERY, Reloader, Watched
 from imgsign.admission.service import Service
 from imgsign.admission.snapshot import Snapshot, load_snapshot
 from imgsign.errors import DestinationError
+from imgsign.record import record
 from imgsign.transport.config.docker import config_path
 from imgsign.wire import quote
 
@@ -52,7 +53,7 @@ FINISH = 30.0
 _ALIVE = 15.0  # seconds without a turn of the loop after which it counts as stuck
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Options:
     """What the process was told. Times are seconds; ``port`` 0 is any free one.
 

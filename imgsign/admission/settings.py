@@ -22,8 +22,9 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
+from imgsign.record import record
 from imgsign.reference import Repository, is_scope, scopes
 from imgsign.wire import Node, quote
 
@@ -44,7 +45,7 @@ class Mode(enum.Enum):
     AUDIT = "audit"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class NamespaceRules:
     """What applies in one namespace; ``policy`` is the name of a policy file."""
 
@@ -56,7 +57,7 @@ class NamespaceRules:
     exempt: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class ScopeRules:
     """What the images of one scope may do besides: go unpinned, stay tags."""
 
@@ -64,7 +65,7 @@ class ScopeRules:
     unsafe_allow_tags: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Settings:
     """All of it. ``local_hosts`` are registries (``host:port``, as references name them) that may be local."""
 

@@ -7,7 +7,7 @@ All files lie beside the settings, as one ConfigMap mounts them, and are read th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from hashlib import sha256
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from imgsign.admission.settings import SETTINGS_LIMIT, NamespaceRules, Settings,
 from imgsign.errors import DestinationError, ImgsignError, InvalidPolicy
 from imgsign.load import load_policy
 from imgsign.policy.parse import POLICY_LIMIT
+from imgsign.record import record
 from imgsign.signers.disk import read_file
 from imgsign.trust import TrustStore
 from imgsign.wire import load_json, load_toml, quote
@@ -26,7 +27,7 @@ _REMEMBERED = 4096  # images put together with their policy
 _TRIES = 3  # readings of a set that changes while it is read
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Snapshot:
     """One consistent set. ``files`` are those outside the settings' directory, to be watched as well."""
 

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -29,6 +29,7 @@ from imgsign.cli.options import (
     registries,
 )
 from imgsign.errors import InvalidReview, UsageError
+from imgsign.record import record
 from imgsign.wire import printable, quote
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ _ALLOWED = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class _World:
     """What a review is judged with; ``locate`` ``None``: no requests."""
 

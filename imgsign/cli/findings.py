@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from imgsign.cli import render
 from imgsign.decision import Decision
 from imgsign.errors import InvalidReference
+from imgsign.record import record
 from imgsign.wire import printable
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ ALLOWED, DENIED, UNDECIDED, ERROR = "allowed", "denied", "undecided", "error"
 REASONS_SHOWN = 3  # of the signatures that do not count, in a message of one line
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Finding:
     """One place in one file: an image with its verdict, or something that hides one.
 

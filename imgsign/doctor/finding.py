@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 
 from imgsign.errors import ImgsignError
+from imgsign.record import record
 from imgsign.wire import printable
 
 
@@ -17,7 +17,7 @@ class State(Enum):
     BAD = "bad"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Finding:
     """One line; ``hint`` is the next step where it is not good."""
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from imgsign.claim import Candidate, Claim, Defect, Subject, Tag
@@ -28,6 +28,7 @@ from imgsign.intoto import COSIGN_SIGN
 from imgsign.keys import PublicKey
 from imgsign.oci import Artifact, Image, Manifest
 from imgsign.policy.model import Policy
+from imgsign.record import record
 from imgsign.reference import Digest, Reference
 from imgsign.resolve import Target, children
 from imgsign.stores import Store, registry_of
@@ -42,7 +43,7 @@ from imgsign.wire import dump_json
 _ROUNDS = 5  # times a list of signatures may change under our hands
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Choice:
     """What is no longer wanted. ``keys`` are one's own; ``others`` lets signatures of other keys be chosen too."""
 
@@ -59,7 +60,7 @@ class Choice:
         return bool(self.formats or self.older_than or self.superseded or self.invalid)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Item:
     """One signature of one manifest; ``key`` is the fingerprint of the own key that made it."""
 
@@ -74,7 +75,7 @@ class Item:
         return str(self.found.place)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Plan:
     """What would be taken away, and how many signatures would stay."""
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 
 from imgsign.decision import Decision
@@ -27,6 +27,7 @@ from imgsign.fleet.attached import collect, count_attached
 from imgsign.oci import Manifest, Platform
 from imgsign.platforms import choose
 from imgsign.policy.model import Policy
+from imgsign.record import record
 from imgsign.reference import Digest
 from imgsign.resolve import INDEX_DEPTH, Target, wall_clock
 from imgsign.stores.blobfiles import Progress, quiet
@@ -35,7 +36,7 @@ from imgsign.trust import TrustStore
 from imgsign.workflow import check_allowed, verify
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Copied:
     """What was copied. ``decision``: of the source, ``None`` without a policy. ``notes``: for a person."""
 

@@ -19,6 +19,7 @@ from datetime import datetime, timedelta
 from typing import BinaryIO
 
 from imgsign.errors import Malformed, UsageError
+from imgsign.record import record
 from imgsign.wire import Node, format_time, load_json, parse_time, printable, quote
 
 FORMAT = 1
@@ -30,7 +31,7 @@ REASONS_LIMIT = 20
 _TEXT_LIMIT = 500  # characters of one message
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Signer:
     """One signature a verdict rests on; times as the signer or a witness said, aware UTC."""
 
@@ -41,7 +42,7 @@ class Signer:
     expires_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Reason:
     """Why not: a failed check or a fault; ``code`` is stable."""
 
@@ -50,7 +51,7 @@ class Reason:
     message: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Row:
     """What came of one image; ``n`` counts all targets before they were spread over shards.
 
@@ -135,7 +136,7 @@ class Row:
 _OPTIONAL = ("repository", "digest", "scope", "signers", "formats", "valid_until", "reasons", "hint", "uses", "used")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class PolicyKey:
     """A key of the policy, used or not."""
 
@@ -144,7 +145,7 @@ class PolicyKey:
     not_after: datetime | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Header:
     """What was asked: parts of one audit agree in everything but ``shard`` and ``at``."""
 

@@ -20,12 +20,12 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass
 from itertools import chain, islice
 from typing import BinaryIO, TextIO, TypeVar
 
 from imgsign.errors import ImgsignError, InvalidReference, NotFound, UsageError
 from imgsign.fleet.cluster import read_pods
+from imgsign.record import record
 from imgsign.reference import DOCKER_HUB, Reference, Repository
 from imgsign.stores import Locate
 from imgsign.stores.catalog import any_repository, list_repositories, list_tags
@@ -43,7 +43,7 @@ T = TypeVar("T")
 U = TypeVar("U")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Wanted:
     """One thing to judge, or with ``problem`` (code, message, hint) one that cannot be."""
 
@@ -52,7 +52,7 @@ class Wanted:
     use: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Shard:
     """Part ``index`` of ``count``, from 0: a reference belongs to one, whoever computes it."""
 
@@ -204,7 +204,7 @@ def spool(wanted: Iterable[Wanted], file: BinaryIO, shard: Shard | None) -> int:
     return written
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Job:
     """One entry of the file that :func:`spool` wrote."""
 

@@ -14,8 +14,6 @@ over an image's name and digest) become a :class:`~imgsign.claim.Defect` that sa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from imgsign.claim import (
     Candidate,
     Defect,
@@ -31,6 +29,7 @@ from imgsign.errors import InvalidEnvelope
 from imgsign.intoto import COSIGN_SIGN, PAYLOAD_TYPE
 from imgsign.keys import PublicKey
 from imgsign.oci import EMPTY_CONFIG, OCI_MANIFEST, Artifact, Blob, Descriptor, Manifest
+from imgsign.record import record
 from imgsign.reference import Digest
 from imgsign.wire import Node, check_few_values, dump_json, format_time, load_json, quote
 
@@ -56,7 +55,7 @@ class UnsupportedBundle(InvalidEnvelope):
     """A well-formed bundle of a kind that is not judged here."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class BundleCandidate(EnvelopeCandidate):
     """A bounded, parsed, unverified bundle."""
 

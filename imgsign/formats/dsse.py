@@ -10,8 +10,6 @@ envelope with a certificate beside it was signed by a key that nobody keeps, and
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from imgsign.claim import Candidate, Defect, Draft, Place, Tag, Unsigned
 from imgsign.dsse import Envelope
 from imgsign.enveloped import EnvelopeCandidate, draft_statement
@@ -19,6 +17,7 @@ from imgsign.errors import InvalidEnvelope, UsageError
 from imgsign.intoto import COSIGN_SIGN, PAYLOAD_TYPE
 from imgsign.keys import PublicKey
 from imgsign.oci import DOCKER_MANIFEST, OCI_MANIFEST, Artifact, Blob, Descriptor
+from imgsign.record import record
 from imgsign.reference import Digest
 from imgsign.tagged import LAYERS_LIMIT, SIGNATURE_KEY, append_layer
 from imgsign.wire import check_few_values, dump_json, load_json, quote
@@ -33,7 +32,7 @@ ENVELOPE_LIMIT = 128 * 1024 * 1024
 VALUES_LIMIT = 1000  # values in one envelope; one with one signature has 5
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class DsseCandidate(EnvelopeCandidate):
     """One layer of an ``.att`` manifest: an envelope, unverified. It names no key."""
 

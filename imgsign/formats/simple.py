@@ -15,7 +15,7 @@ demand it. cosign writes it without tag and does not check it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 
 from imgsign import __version__
@@ -43,6 +43,7 @@ from imgsign.oci import (
     Blob,
     Descriptor,
 )
+from imgsign.record import record
 from imgsign.reference import Digest
 from imgsign.tagged import LAYERS_LIMIT, SIGNATURE_KEY, append_layer
 from imgsign.trust import TrustedKey
@@ -58,7 +59,7 @@ _OWN_OPTIONAL = ("creator", "timestamp")
 _TIMESTAMP_MAX = 253402300799  # 9999-12-31T23:59:59Z, the last second datetime can hold
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class SimpleCandidate:
     """One layer of a ``.sig`` manifest: payload and signature, unverified."""
 

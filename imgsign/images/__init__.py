@@ -14,6 +14,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from imgsign.record import record
+
 __all__ = ["Build", "Found", "Problem", "Scan", "Spot"]
 
 
@@ -27,7 +29,7 @@ class Spot:
     column: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Found:
     """One image reference in a file.
 
@@ -50,7 +52,7 @@ class Found:
     subject: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Problem:
     """Something that hides an image, or may: an error of the check, never a pass. ``code`` is stable."""
 
@@ -62,7 +64,7 @@ class Problem:
     subject: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Build:
     """A Dockerfile that a file names: ``dockerfile`` relative to ``context``, both as written after expansion.
 
@@ -80,7 +82,7 @@ class Build:
     subject: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Scan:
     """All that one file holds, in the order of the file. ``notes`` are lines for people (things not looked at)."""
 

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from imgsign.images.paths import Path, matches
+from imgsign.record import record
 
 __all__ = ["BARE_GROUPS", "BARE_KINDS", "ROWS", "Row", "What", "row_for", "shaped"]
 
@@ -31,7 +31,7 @@ class What(enum.Enum):
     MANIFEST = "a manifest as text"
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class Row:
     """Kinds of one group (versions do not matter) and where their images are."""
 

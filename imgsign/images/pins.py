@@ -10,16 +10,16 @@ understand differently is refused and nothing is written.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from imgsign.errors import UsageError
 from imgsign.images import Found, Scan, Spot
+from imgsign.record import record
 from imgsign.reference import Digest, Reference
 
 __all__ = ["Edit", "apply", "edit_for", "pinned_text", "reads_back"]
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class Edit:
     """``text`` in place of what stands at ``spot``."""
 

@@ -17,7 +17,8 @@ Not done here: custom resources, references themselves (any text is returned as 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from imgsign.record import record
 
 Path = tuple[str | int, ...]
 
@@ -75,7 +76,7 @@ _VOLUME_IMAGE_KEYS = frozenset(("reference", "pullPolicy"))
 # Known keys are one comparison of sets; only an object with others is looked at key by key.
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class ImagePlace:
     """One image text: where it stands, what for, and the name of its container or volume (``""``: none)."""
 
@@ -85,7 +86,7 @@ class ImagePlace:
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class ShapeProblem:
     """Something that holds an image, or may, and cannot be read.
 

@@ -23,6 +23,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from imgsign.images import Problem, Spot
+from imgsign.record import record
 from imgsign.wire import printable, quote
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ Node = Scalar | Row | Table
 Step = str | int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Reading:
     """The roots of all documents that hold anything, and what was refused."""
 

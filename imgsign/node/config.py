@@ -19,10 +19,10 @@ Refused: keys that are not listed here, values of another type, files over :data
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from imgsign.errors import DestinationError, InvalidPolicy, Malformed
+from imgsign.record import record
 from imgsign.signers.disk import read_file
 from imgsign.wire import Node, load_toml, parse_duration, quote
 
@@ -41,7 +41,7 @@ class InvalidConfig(Malformed):
     """A plug-in configuration that cannot be used; the message names the file and the key."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class NodeConfig:
     """What the plug-in is told; paths are absolute, or as good as the one of the file."""
 

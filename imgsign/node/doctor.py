@@ -20,7 +20,6 @@ from __future__ import annotations
 import re
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from imgsign.doctor import Finding, State
@@ -30,6 +29,7 @@ from imgsign.node.config import NodeConfig, load_config
 from imgsign.node.launcher import Entry, Launcher, is_open_to_others, list_entries
 from imgsign.node.settings import BINDIR, CRI, IMAGES, Setting, Settings, load_settings, parse_go_duration
 from imgsign.policy.model import Policy, Reject
+from imgsign.record import record
 from imgsign.reference import Reference
 from imgsign.wire import printable, quote
 
@@ -47,7 +47,7 @@ Run = Callable[[list[str]], str | None]
 """Runs a program and returns what it prints; ``None`` if it cannot be run or fails."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class _Switch:
     """An option of CRI that makes it pull without the transfer service, and so without verifiers."""
 
@@ -182,7 +182,7 @@ def _switched_off(settings: Settings) -> list[Finding]:
     return [Finding(label="options", text="no option takes Kubernetes' pulls past verifiers")]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class _Directory:
     """``bin_dir`` and how containerd runs what is in it."""
 

@@ -16,10 +16,10 @@ import shlex
 import stat
 import tempfile
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from imgsign.errors import DestinationError, Malformed
+from imgsign.record import record
 from imgsign.signers.disk import read_file
 from imgsign.wire import quote
 
@@ -34,7 +34,7 @@ _MARK = "# imgsign-containerd: "
 _START = "from imgsign.containerd import run; run()"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Launcher:
     """What a launcher starts: the interpreter, and the configuration it is given."""
 
@@ -63,7 +63,7 @@ class Launcher:
         return None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Entry:
     """One entry of a ``bin_dir``; ``problem`` says why containerd cannot run it."""
 

@@ -17,10 +17,10 @@ compared with the bytes themselves.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from imgsign.errors import InvalidReference, UsageError
 from imgsign.oci import Descriptor
+from imgsign.record import record
 from imgsign.reference import Digest, Reference
 from imgsign.wire import load_json, quote
 
@@ -30,7 +30,7 @@ DESCRIPTOR_LIMIT = 256 * 1024  # bytes; may carry annotations, and ``data`` of a
 _ARGUMENTS = ("-name", "-digest", "-stdin-media-type")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Question:
     """May this be pulled? ``reference`` holds the digest that was given, ``descriptor`` what containerd knows."""
 

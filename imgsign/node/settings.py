@@ -18,10 +18,10 @@ from __future__ import annotations
 import glob
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from imgsign.errors import DestinationError, InvalidPolicy, Malformed
+from imgsign.record import record
 from imgsign.signers.disk import read_file
 from imgsign.wire import Node, load_toml, quote
 
@@ -44,7 +44,7 @@ class InvalidSettings(Malformed):
     """A containerd configuration that cannot be understood; the message names the file."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class Setting:
     """One value, and the file it was set in."""
 
@@ -52,7 +52,7 @@ class Setting:
     file: Path
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class Settings:
     """The files that were read, the first being containerd's own."""
 

@@ -12,15 +12,15 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from imgsign.record import record
 from imgsign.wire import format_time, quote
 
 Scalar = str | bool | int | float
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class Prefix:
     """Text that begins with ``text``, which ends in a character that is no letter or digit.
 
@@ -33,7 +33,7 @@ class Prefix:
         return f"something under {quote(self.text)}"
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class Exists:
     """Any value but ``null``."""
 
@@ -45,7 +45,7 @@ TextMatch = tuple[str, ...] | Prefix | Exists
 """What an annotation must be: one of these texts, or as the class says."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class OneOf:
     """Equal, in kind and value, to one of these; a whole number equals itself written as 1.0."""
 
@@ -64,7 +64,7 @@ class Relation(enum.Enum):
     BELOW = "below"
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class Compared:
     """A JSON number on the right side of a bound; digits in a string are no number."""
 
@@ -75,7 +75,7 @@ class Compared:
         return f"a number {self.relation.value.replace('-', ' ')} {self.bound}"
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class After:
     """An RFC 3339 time later than this one."""
 
@@ -85,7 +85,7 @@ class After:
         return f"a time after {format_time(self.moment)}"
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class Before:
     """An RFC 3339 time earlier than this one."""
 
@@ -95,7 +95,7 @@ class Before:
         return f"a time before {format_time(self.moment)}"
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class MaxAge:
     """An RFC 3339 time less than ``span`` ago, and not in the future by more than clocks differ."""
 
@@ -105,7 +105,7 @@ class MaxAge:
         return f"a time less than {self.span} ago"
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class Within:
     """An object that alone meets all of these conditions; paths start from it."""
 
@@ -128,7 +128,7 @@ Step = str | int | Any
 """One step of a path: a member's name, an element's number from 0, or any element."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class Path:
     """Where in a predicate a value is; ``text`` as the policy says it."""
 
@@ -139,7 +139,7 @@ class Path:
         return quote(self.text)
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class Condition:
     """At least one value at ``path`` must pass all tests."""
 

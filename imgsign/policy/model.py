@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime, timedelta
 
 from imgsign.intoto import COSIGN_SIGN
 from imgsign.policy.match import Condition, TextMatch
+from imgsign.record import record
 from imgsign.reference import Repository, scopes
 
 
@@ -30,7 +31,7 @@ class NameRule(enum.Enum):
     UNSAFE_ANY = "unsafe-any"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Terms:
     """What signatures and attestations have in common: who, how many, and what one of them alone must meet.
 
@@ -50,7 +51,7 @@ class Terms:
     formats: tuple[str, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class SignedBy(Terms):
     """At least ``threshold`` distinct signers of the anchors signed this image under an acceptable name."""
 
@@ -58,7 +59,7 @@ class SignedBy(Terms):
         return f"signed-by {', '.join(self.anchors)}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Attested(Terms):
     """At least ``threshold`` distinct signers attested one of these predicate types, and ``where`` holds.
 
@@ -74,7 +75,7 @@ class Attested(Terms):
         return f"attested {', '.join(self.types)} by {', '.join(self.anchors)}"
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class UnsafeAcceptUnsigned:
     """Anything goes: no signature is looked for."""
 
@@ -82,7 +83,7 @@ class UnsafeAcceptUnsigned:
         return "unsafe-accept-unsigned"
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class Reject:
     """Nothing goes."""
 
@@ -93,7 +94,7 @@ class Reject:
 Requirement = SignedBy | Attested | UnsafeAcceptUnsigned | Reject
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Rule:
     """The requirements of one scope; ``scope`` is ``None`` for the policy's default."""
 
@@ -127,7 +128,7 @@ class Rule:
         return frozenset(a for r in self.require if isinstance(r, Terms) for a in r.anchors)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class KeySource:
     """Where a key of an anchor comes from, before anything was read.
 
@@ -142,7 +143,7 @@ class KeySource:
     hash: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Settings:
     """What judging one image may cost; ``None`` leaves it to whoever judges. Sizes are in bytes.
 
@@ -159,7 +160,7 @@ class Settings:
     total: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Policy:
     """A whole policy. ``anchors`` name their keys' sources; :mod:`imgsign.load` reads them."""
 

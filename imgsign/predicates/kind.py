@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from imgsign.record import record
 from imgsign.wire import Node
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class PredicateKind:
     """One predicate type under the short name people use.
 

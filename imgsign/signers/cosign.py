@@ -16,11 +16,11 @@ file would choose our memory), unknown or duplicate JSON keys, other sizes of sa
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from imgsign.errors import InvalidKey
+from imgsign.record import record
 from imgsign.wire import Node, b64decode, b64encode, dump_json, load_json
 
 PEM_TYPE = "ENCRYPTED SIGSTORE PRIVATE KEY"
@@ -33,7 +33,7 @@ _SALT, _NONCE, _TAG = 32, 24, 16  # bytes
 _JSON_LIMIT = 64 * 1024
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Box:
     """The parsed, still locked content of a key file: parameters are within bounds."""
 

@@ -20,17 +20,18 @@ import stat
 import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from imgsign.errors import DestinationError
+from imgsign.record import record
 from imgsign.wire import quote
 
 KEY_LIMIT = 64 * 1024
 """Bytes of one key file; an encrypted 4096 bit RSA key takes under 6 KiB."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class Source:
     """Untrusted bytes and how to call the place they are from in a message."""
 
@@ -38,7 +39,7 @@ class Source:
     raw: bytes = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class NewFile:
     """A file to write: ``mode`` is set exactly, whatever the umask."""
 

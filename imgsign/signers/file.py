@@ -16,11 +16,12 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, cast
 
 from imgsign.errors import DestinationError, SignatureInvalid, SignerError
 from imgsign.keys import PublicKey
+from imgsign.record import record
 from imgsign.signers import Password
 from imgsign.signers.disk import Source
 from imgsign.signers.keyfile import parse_private, public_key_of
@@ -45,7 +46,7 @@ _SCHEMES = {
 """securesystemslib's scheme by kind of key and hash."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class FileSigner:
     """A private key in memory; it never appears in ``repr``."""
 

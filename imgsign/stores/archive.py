@@ -24,12 +24,13 @@ import stat
 import tarfile
 from collections.abc import Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from imgsign.errors import DestinationError, InvalidManifest, TooLarge, UsageError
 from imgsign.oci import OCI_CONFIG, OCI_INDEX, Artifact, Blob, Descriptor, Manifest, Platform
 from imgsign.platforms import choose, host_platform, suits
+from imgsign.record import record
 from imgsign.reference import Digest, Reference
 from imgsign.stores import Store
 from imgsign.stores.blobfiles import Progress, quiet
@@ -65,7 +66,7 @@ def parse_location(text: str) -> Path:
     return Path(rest)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class ImageConfig:
     """The checked config of an image; ``identifier`` is the image ID of engines that go by configs."""
 
@@ -180,7 +181,7 @@ class ArchiveDestination:
             run_copies(blobs, pool)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class _Member:
     """One member of the tar: ``head`` is its header and, unless a ``blob`` is to follow, its content."""
 

@@ -27,6 +27,7 @@ from typing import Protocol
 from imgsign.errors import ContentMismatch, InvalidManifest, NotFound, TooLarge
 from imgsign.formats import simple
 from imgsign.oci import Artifact, Descriptor, Manifest
+from imgsign.record import record
 from imgsign.reference import Digest, Repository
 from imgsign.stores import Store
 from imgsign.stores.blobfiles import Progress
@@ -44,7 +45,7 @@ UNUSABLE = (NotFound, ContentMismatch, TooLarge, InvalidManifest)
 _FOREIGN = ("foreign", "nondistributable")  # layers that registries need not have (image-spec layer.md)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Cargo:
     """An image and what is attached to it.
 

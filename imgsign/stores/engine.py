@@ -18,7 +18,7 @@ import re
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import BinaryIO
 from urllib.parse import quote as url_quote
 from urllib.parse import urlencode
@@ -26,6 +26,7 @@ from urllib.parse import urlencode
 from imgsign.errors import DestinationError, ImgsignError, InvalidDigest, InvalidReference, Malformed
 from imgsign.oci import Platform
 from imgsign.platforms import host_platform
+from imgsign.record import record
 from imgsign.reference import Digest, Reference
 from imgsign.wire import Node, load_json, printable, redact
 
@@ -43,7 +44,7 @@ Seen = Callable[[Node], None]
 """Told each line of progress."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class EngineImage:
     """An image the engine has: ``pushed`` are the digested references it was pushed or pulled as."""
 
@@ -63,7 +64,7 @@ class EngineImage:
         return any((p.repository, p.digest) == (pinned.repository, pinned.digest) for p in self.pushed)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class RegistryAuth:
     """A value of ``X-Registry-Auth``, and what of it must not appear in any text."""
 

@@ -27,12 +27,12 @@ import tempfile
 from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from imgsign.errors import AuthenticationFailed, DestinationError, UsageError
 from imgsign.oci import Artifact, Descriptor, Manifest, Platform
 from imgsign.platforms import choose
+from imgsign.record import record
 from imgsign.reference import Digest, Reference, Repository
 from imgsign.stores import Store
 from imgsign.stores.archive import ArchiveDestination, ImageConfig, fetch_config
@@ -57,7 +57,7 @@ _MEMBERS = {
 """Where ``X-Registry-Auth`` has a secret: an engine sends a token that stands as password to the wrong place."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Outcome:
     """What an engine has after a pull: the image under its ID, and the names it knows it by.
 
@@ -258,7 +258,7 @@ class EngineDestination:
             ) from e
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class _Taken:
     """The image that was put, and where its content is."""
 

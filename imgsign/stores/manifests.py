@@ -11,11 +11,12 @@ what is stored, and converts a manifest list for one that does not know lists, t
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from http import HTTPStatus
 
 from imgsign.errors import ContentMismatch, InvalidDigest, RegistryError
 from imgsign.oci import MANIFEST_LIMIT, MANIFEST_TYPES, Manifest
+from imgsign.record import record
 from imgsign.reference import Digest, Reference, Repository
 from imgsign.transport import Access, Reply, Request, Transient, Transport
 from imgsign.transport.retry import TRIES
@@ -35,7 +36,7 @@ class BlobUnknown(Transient):
     """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Received:
     """A manifest as received, not parsed: bytes that have the ``digest``, and how long they took in seconds."""
 

@@ -17,11 +17,12 @@ from __future__ import annotations
 import copy
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from typing import TypeAlias
 
 from imgsign.errors import AuthenticationFailed, RegistryError
+from imgsign.record import record
 from imgsign.reference import Repository
 from imgsign.transport.challenge import Challenge, parse_challenges
 from imgsign.transport.config.entry import Credential, Kind
@@ -44,7 +45,7 @@ class Access(Enum):
     DELETE = "pull,push,delete"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Authorization:
     """An ``Authorization`` header for one origin. ``final``: asking again would give nothing better.
 
@@ -57,7 +58,7 @@ class Authorization:
     who: str = ANONYMOUS
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class _Bearer:
     """How a repository wants its tokens: where from, and under which scopes besides our own.
 
@@ -70,7 +71,7 @@ class _Bearer:
     wide: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class _Basic:
     """The origin wants user and password with every request."""
 

@@ -19,7 +19,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from imgsign.record import record
 
 CHALLENGES_LIMIT = 16
 """Challenges read of one answer; real ones hold up to three."""
@@ -34,7 +36,7 @@ _LIST = re.compile(r"[ \t,]*")  # empty elements are allowed (RFC 9110 §5.6.1.2
 _SKIP = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*"|")*', re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Challenge:
     """One challenge: ``scheme`` and parameter names in lower case; of a repeated parameter the first counts."""
 

@@ -24,6 +24,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from urllib.parse import urljoin
 
 from imgsign.errors import RegistryError
+from imgsign.record import record
 from imgsign.reference import DOCKER_HUB
 from imgsign.wire import quote, redact
 
@@ -133,7 +134,7 @@ def check_hop(source: str, target: str, *, what: str) -> tuple[str, Origin]:
     return url, there
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Proxies:
     """The proxies an environment names; URLs may hold passwords and stay out of ``repr``.
 

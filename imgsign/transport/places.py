@@ -10,9 +10,10 @@ be sent to a proxy").
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from imgsign.errors import InvalidReference, Malformed
+from imgsign.record import record
 from imgsign.reference import Repository
 from imgsign.transport.hosts import Origin
 from imgsign.wire import quote
@@ -24,7 +25,7 @@ _HOST = r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[A-Fa-f0-9:]+\])(?::[0-
 _LOCATION = re.compile(rf"{_HOST}(?:/[a-z0-9._-]+)*")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Place:
     """One place that has, or should have, the bytes of a repository.
 
@@ -54,7 +55,7 @@ class Place:
         return str(self.repository)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Places:
     """Where to go for one repository: ``registry`` to write, ``mirrors`` in order and then ``primary`` to read.
 
@@ -73,7 +74,7 @@ class Places:
         return not self.mirrors and self.primary == self.registry
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class MirrorOption:
     """``--mirror``: a location for what is below ``prefix``; an empty one is every registry."""
 

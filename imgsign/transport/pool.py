@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from imgsign import __version__
 from imgsign.errors import RegistryError
+from imgsign.record import record
 from imgsign.transport.hosts import Origin, Proxies
 from imgsign.transport.request import Streamed
 from imgsign.wire import quote, redact
@@ -37,7 +37,7 @@ THREADS = 32
 _HOSTS = 16  # hosts whose connections are kept
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Files:
     """Files for TLS with one host, beyond the roots: of authorities, and of pairs (certificate, key)."""
 

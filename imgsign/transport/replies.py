@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from io import BufferedReader
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -28,6 +28,7 @@ from imgsign.errors import (
     TooLarge,
     Unavailable,
 )
+from imgsign.record import record
 from imgsign.transport.hosts import Origin
 from imgsign.transport.retry import TIMEOUT_COST, Transient, is_temporary, retry_after
 from imgsign.wire import Node, load_json, printable, quote, redact
@@ -51,7 +52,7 @@ _CODE_LIMIT = 8  # error codes kept of one answer
 _SAID_LIMIT = 300  # characters quoted of what a server says
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Reply:
     """A complete answer; header names are in lower case, ``url`` is where it came from, after redirects.
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
+from imgsign.record import record
 from imgsign.reference import Repository
 from imgsign.transport.auth import Access
 from imgsign.transport.replies import ERROR_LIMIT
@@ -19,7 +20,7 @@ class Streamed(Protocol):
     def __iter__(self) -> Iterator[bytes]: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Request:
     """One request to a registry.
 

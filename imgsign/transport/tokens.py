@@ -17,11 +17,12 @@ import copy
 import re
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import urlencode
 
 from imgsign.errors import AuthenticationFailed, Malformed, Unavailable
+from imgsign.record import record
 from imgsign.reference import Repository
 from imgsign.transport.config.entry import TOKEN_USER, Credential, Kind
 from imgsign.transport.hosts import Origin
@@ -46,7 +47,7 @@ _CACHE_LIMIT = 256  # tokens after which ended ones are dropped
 _PRINTABLE = re.compile(r"[\x21-\x7e]+")  # what a header can carry without becoming two
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Purpose:
     """What a token is good for, and whose it is."""
 
@@ -58,7 +59,7 @@ class Purpose:
     credential: Credential | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Token:
     """A token and the time of the transport's clock at which it is renewed."""
 
@@ -66,7 +67,7 @@ class Token:
     renew_at: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class TokenQuery:
     """What is asked of a token server: a GET, or with a ``form`` the POST of it.
 

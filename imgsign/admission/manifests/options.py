@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from imgsign.errors import UsageError
+from imgsign.record import record
 from imgsign.reference import Reference
 from imgsign.wire import quote
 
@@ -20,7 +21,7 @@ _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")  # RFC 1123, as Kub
 _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}")  # a key of a ConfigMap that is not ..data
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Options:
     """The operator's choices.
 
@@ -60,7 +61,7 @@ class Options:
         return f"imgsign.{self.namespace}.svc"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class SelfMade:
     """A certificate made here: PEM texts of the authority, the leaf and its key."""
 
@@ -69,7 +70,7 @@ class SelfMade:
     key: str = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Parts:
     """What goes into the objects. ``policies`` are file names with their text, ``settings`` one text.
 

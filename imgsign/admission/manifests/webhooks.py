@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import textwrap
 from base64 import b64encode
-from dataclasses import dataclass
 
 from imgsign.admission.manifests.options import Options, Parts
 from imgsign.admission.manifests.text import quoted
+from imgsign.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class RegisteredRule:
     """One rule of a webhook; ``is_workload``: a template, mutated only where that is opted in to."""
 

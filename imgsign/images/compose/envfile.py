@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 
 from imgsign.images import Problem, Spot
 from imgsign.images.compose.interpolate import InvalidTemplate, interpolate
+from imgsign.record import record
 
 MAX_TEXT = 256 * 1024  # characters
 
@@ -28,7 +29,7 @@ _ESCAPE = re.compile(r"\\(?:0[0-9]{0,3}|[abcfnrtv$\"\\])")
 _PLAIN = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", '"': '"', "\\": "\\", "$": "$$"}
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class EnvFile:
     """``values``: ``None`` for what is set, but not known here."""
 

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from imgsign.record import record
 
 MAX_NESTING = 32
 MAX_RESULT = 1024 * 1024  # characters
@@ -31,7 +32,7 @@ class InvalidTemplate(Exception):  # never leaves imgsign.images.compose
         self.message = message
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class Interpolated:
     """``missing`` are the names that the text depends on and that have no known value."""
 

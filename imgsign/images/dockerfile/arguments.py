@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from imgsign.images.dockerfile.marked import Marked, Unreadable
 from imgsign.images.dockerfile.shell import Expanded, Shell, Unknown
 from imgsign.images.dockerfile.words import ExpansionFault
+from imgsign.record import record
 
 _PLATFORM = ("BUILD", "TARGET")
 _PARTS = ("PLATFORM", "OS", "OSVERSION", "ARCH", "VARIANT")
@@ -22,7 +23,7 @@ _FROM_ARGUMENT = re.compile(r"([^$\"'\\`]*)\$(?:\{([A-Za-z_][A-Za-z0-9_]*)\}|([A
 _TAG = re.compile(r"([A-Za-z0-9_][A-Za-z0-9_.-]{0,127})(?:@[a-z0-9]+:[0-9a-f]+)?")
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class Pin:
     """Where and as what a pinned reference may be written, or why nowhere."""
 

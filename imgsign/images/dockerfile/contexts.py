@@ -9,13 +9,13 @@ BuildKit's dockerui/config.go and namedcontext.go: a name is looked up as docker
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from imgsign.errors import InvalidReference
+from imgsign.record import record
 from imgsign.reference import DOCKER_HUB, Reference
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class Standing:
     """What stands in for a name: ``values`` of its contexts; ``whole`` unless they hold for some platforms only."""
 
@@ -23,7 +23,7 @@ class Standing:
     whole: bool
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class Contexts:
     """All named contexts of one build, by familiar name."""
 

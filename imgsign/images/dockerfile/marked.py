@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from imgsign.images import Spot
+from imgsign.record import record
 
 BLANK = "\t\v\f\r "  # Go's [\t\v\f\r ], which separates words
 SPACE = (
@@ -24,7 +25,7 @@ class Unreadable(Exception):  # never leaves imgsign.images.dockerfile
         self.code, self.message, self.start, self.end, self.hint = code, message, start, end, hint
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class Marked:
     """A text with the file's offset of each of its characters."""
 

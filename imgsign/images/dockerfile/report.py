@@ -9,12 +9,13 @@ from imgsign.images import Found, Problem, Scan, Spot
 from imgsign.images.dockerfile.arguments import Pin
 from imgsign.images.dockerfile.contexts import Contexts, hides_image, image_of
 from imgsign.images.dockerfile.marked import Marked, Places, Unreadable
+from imgsign.record import record
 from imgsign.wire import printable
 
 _SHOWN = 240  # characters of one message
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class Place:
     """Where a reference stands: its word (``None``: not in the file), its path, what it is for."""
 

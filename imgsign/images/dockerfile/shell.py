@@ -19,20 +19,21 @@ from dataclasses import dataclass, field
 
 from imgsign.images.dockerfile.glob import PatternFault, remove_prefix, remove_suffix, replace
 from imgsign.images.dockerfile.words import Bounded, ExpansionFault, Words
+from imgsign.record import record
 
 MAX_NESTING = 32  # of ${…}
 MAX_WORK = 500_000  # characters looked at by all expansions of one lexer; a real file needs some thousand
 _SPECIAL = "@*#?-$!0"
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class Unknown:
     """The value of a variable that is set, but not known here; ``why`` finishes the sentence "NAME …"."""
 
     why: str
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class Expanded:
     """``missing``: what the text depends on and is not known, one sentence each; ``used``: all names looked up."""
 

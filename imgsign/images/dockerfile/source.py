@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from imgsign.images.dockerfile.heredoc import heredocs
 from imgsign.images.dockerfile.marked import BLANK, SPACE, Marked, Unreadable, lower
 from imgsign.images.dockerfile.words import ExpansionFault
+from imgsign.record import record
 
 MAX_TEXT = 1024 * 1024  # characters; the largest of real files are under 100 KiB
 MAX_LINE = 65_535  # bytes; Go's bufio.MaxScanTokenSize less the line break
@@ -33,7 +34,7 @@ MAX_INSTRUCTIONS = 20_000
 _HEREDOC_IN = frozenset(("add", "copy", "run"))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Instruction:
     """``word`` is lower case; ``line`` the joined line, ``rest`` what follows the flags; ``trigger`` is ONBUILD's."""
 

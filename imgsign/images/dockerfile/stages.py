@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from imgsign.images.dockerfile.flags import mount_from, read_flags
 from imgsign.images.dockerfile.marked import SPACE, Marked, Unreadable, lower
 from imgsign.images.dockerfile.source import Instruction, Source, split_command
+from imgsign.record import record
 
 MAX_STAGES = 1_000
 MAX_NAMED = 2_000  # places that name a stage or an image
@@ -27,7 +28,7 @@ _WITHOUT = ("arg", "cmd", "entrypoint", "env", "expose", "healthcheck", "label",
 _OTHERS = frozenset((*_WITH_IMAGES, *_WITHOUT, "user", "volume", "workdir"))
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class Named:
     """A word that names a stage or an image; ``role`` is ``copy`` or ``mount``."""
 

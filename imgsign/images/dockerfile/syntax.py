@@ -9,15 +9,15 @@ space is the reference. The build argument BUILDKIT_SYNTAX wins; ``dockerfile.v0
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 
 from imgsign.images.dockerfile.marked import Marked, Unreadable
 from imgsign.images.dockerfile.source import MAX_LINE, directive
+from imgsign.record import record
 
 BUILT_IN = "dockerfile.v0"
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class Syntax:
     """``written`` is ``None`` where the text has no place of its own; ``foreign``: the file is no Dockerfile."""
 

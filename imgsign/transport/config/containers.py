@@ -19,11 +19,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from math import inf
 from pathlib import Path
 
 from imgsign.errors import AuthenticationFailed, Malformed
+from imgsign.record import record
 from imgsign.transport.config.docker import find_entry, names_of, read_entry
 from imgsign.transport.config.entry import Credential, is_present, read_config, unusable
 from imgsign.transport.config.program import Program
@@ -34,7 +35,7 @@ VARIABLE = "REGISTRY_AUTH_FILE"
 _PER_USER = "/run/containers/{uid}/auth.json"  # containers/image defaultPerUIDPathFormat
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class AuthFile:
     """One auth.json. Entries are parsed when they are asked for."""
 

@@ -13,11 +13,11 @@ asks DNS, which a place that answers for DNS could use to have passwords sent in
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from urllib.parse import urlsplit
 
 from imgsign.errors import Malformed, RegistryError
+from imgsign.record import record
 from imgsign.reference import DOCKER_HUB, Repository
 from imgsign.transport.config.registries import CONFIG_LIMIT, ENTRIES_LIMIT
 from imgsign.transport.hosts import Origin
@@ -27,7 +27,7 @@ from imgsign.wire import Node, load_json, quote
 _HOST = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[A-Fa-f0-9:]+\])(?::[0-9]{1,5})?")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Daemon:
     """What one file says about registries."""
 

@@ -21,11 +21,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from math import inf
 from pathlib import Path
 
 from imgsign.errors import AuthenticationFailed, Malformed
+from imgsign.record import record
 from imgsign.reference import DOCKER_HUB
 from imgsign.transport.config.entry import (
     CONFIG_LIMIT,
@@ -49,7 +50,7 @@ _KEY = re.compile(r"(?:(?P<scheme>https?://))?(?P<host>[^/]+)(?P<path>/.*)?", re
 _API_PATHS = (None, "/", "/v1", "/v1/", "/v2", "/v2/")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class DockerConfig:
     """The parts of config.json that say who one is. Entries are parsed when they are asked for."""
 

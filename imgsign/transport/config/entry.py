@@ -19,12 +19,13 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from pathlib import Path
 from urllib.parse import quote_plus
 
 from imgsign.errors import AuthenticationFailed, Malformed
+from imgsign.record import record
 from imgsign.wire import Node, b64decode, load_json, quote
 
 CONFIG_LIMIT = 1024 * 1024
@@ -45,7 +46,7 @@ class Kind(Enum):
     REGISTRY_TOKEN = "registry token"  # noqa: S105
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Credential:
     """A user and a secret for one registry, and where they are from, such as ``'/home/a/.docker/config.json'``."""
 

@@ -29,11 +29,12 @@ import subprocess
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from math import inf
 from typing import IO, cast
 
 from imgsign.errors import AuthenticationFailed, Malformed, Unavailable
+from imgsign.record import record
 from imgsign.transport.config.entry import TOKEN_USER, Credential, Kind, text_of
 from imgsign.wire import dump_json, load_json, printable, quote
 
@@ -52,7 +53,7 @@ _SUFFIX = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _SAID_LIMIT = 200  # characters quoted of a message
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Program:
     """The credential helper a file names for a server; ``server`` is what the helper knows it by."""
 

@@ -25,9 +25,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from imgsign.errors import Malformed, RegistryError
+from imgsign.record import record
 from imgsign.reference import Repository
 from imgsign.transport.places import Place, Places, check_location, is_below, rewrite
 from imgsign.wire import Node, load_toml, quote
@@ -44,7 +44,7 @@ _REGISTRY = ("prefix", "location", "insecure", "blocked", "mirror", "mirror-by-d
 _MIRROR = ("location", "insecure", "pull-from-mirror")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Mirror:
     """One ``[[registry.mirror]]``."""
 
@@ -54,7 +54,7 @@ class Mirror:
     by_digest: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Entry:
     """One ``[[registry]]``; an empty ``location`` is that of the name itself."""
 
