@@ -9,6 +9,7 @@ and signed again: whatever a trusted key signs by mistake is judged too.
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -43,8 +44,8 @@ from tests.artifacts import (
     stored,
 )
 
-FLIPS = (0x01, 0x20, 0x80)
-"""Neighbouring digits and letters; the case of letters; bytes that are no UTF-8."""
+FLIPS = (0x01, 0x20, 0x80) if "IMGSIGN_E2E" in os.environ else (0x01,)
+"""Neighbouring digits and letters; in the full run also the case of letters, and bytes that are no UTF-8."""
 
 NAME = "registry.example.com/shop/app:1.4"
 DRAFT = Draft(
