@@ -63,10 +63,11 @@ def test_every_console_block_does_what_it_shows(readme: str, registry: parts.Reg
     work = tmp_path / "work"
     work.mkdir()
     ran = 0
-    for block in BLOCK.findall(readme):
+    blocks = [*BLOCK.findall(readme), *BLOCK.findall((ROOT / "docs" / "signing.md").read_text())]
+    for block in blocks:
         for command, expected in steps(block):
-            if command == "cat policy.toml":
-                (work / "policy.toml").write_text(expected.replace(EXAMPLE, registry.host))
+            if (shown_file := re.fullmatch(r"cat ([a-z]+\.[a-z]+)", command)) is not None:
+                (work / shown_file[1]).write_text(expected.replace(EXAMPLE, registry.host))
             done = parts.run("sh", "-c", command.replace(EXAMPLE, registry.host), check=False, env=env, cwd=work)
             shown = done.stdout.replace(registry.host, EXAMPLE)
             assert sorted(normal(shown).splitlines()) == sorted(normal(expected).splitlines()), command + done.stderr
