@@ -1,0 +1,131 @@
+"""What an import makes before it is text: anchors, rules by scope, a report; and its text as TOML.
+
+A rule here is a tuple of requirements in the policy's own words (:mod:`imgsign.policy.parse`), so that what is
+written can be read back by the one parser there is.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+Value = str | int | bool | Sequence[str] | Mapping[str, str]
+Requirement = Mapping[str, Value]
+Rule = tuple[Requirement, ...]
+
+REJECT: Rule = ({"reject": True},)
+ACCEPT: Rule = ({"unsafe-accept-unsigned": True},)
+
+CARRIED, STRICTER, LEFT_OUT, REFUSED = "carried", "stricter", "left-out", "refused"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One line of the report: where in the source, what became of it, and why."""
+
+    path: str
+    outcome: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What the person asked of an import.
+
+    ``against``: references that patterns are expanded to. ``unsafe_drop_logs``: carry rules that also ask for
+    an entry in a transparency log, without that.
+    """
+
+    against: tuple[str, ...] = ()
+    unsafe_drop_logs: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class Drafted:
+    """An import under way."""
+
+    default: str = "reject"
+    anchors: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    hashes: dict[str, str] = field(default_factory=dict)
+    scopes: dict[str, Rule] = field(default_factory=dict)
+    rows: list[Row] = field(default_factory=list)
+
+    def say(self, path: str, outcome: str, text: str) -> None:
+        """Add a line to the report."""
+        self.rows.append(Row(path=path, outcome=outcome, text=text))
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything was carried."""
+        return not any(r.outcome == REFUSED for r in self.rows)
+
+    def anchor(self, keys: tuple[str, ...], wish: str, hash: str | None = None) -> str:
+        """Name an anchor of these key sources; the same keys are the same anchor."""
+        for name, known in self.anchors.items():
+            if known == keys and self.hashes.get(name) == hash:
+                return name
+        plain = re.sub(r"[^a-z0-9]+", "-", wish.lower()).strip("-") or "keys"
+        name, number = plain, 2
+        while name in self.anchors:
+            name, number = f"{plain}-{number}", number + 1
+        self.anchors[name] = keys
+        if hash is not None:
+            self.hashes[name] = hash
+        return name
+
+    def to_toml(self, head: Sequence[str]) -> str:
+        """Write the policy; ``head`` are the lines of its first comment."""
+        lines = [*(f"# {line}".rstrip() for line in head), "version = 1", f"default = {_text(self.default)}", ""]
+        for name, keys in self.anchors.items():
+            lines += [f"[anchors.{name}]", "keys = ["]
+            for key in keys:
+                shown = _text(key)
+                if name in self.hashes:
+                    shown = f"{{ key = {shown}, hash = {_text(self.hashes[name])} }}"
+                lines.append(f"  {shown},")
+            lines += ["]", ""]
+        for scope, rule in self.scopes.items():
+            lines += [f"[scopes.{_text(scope)}]", "require = ["]
+            lines += [f"  {_value(requirement)}," for requirement in rule]
+            lines.append("]")
+            if self._shares_keys(rule):
+                lines.append("unsafe-shared-key = true")
+            lines.append("")
+        return "\n".join(lines)
+
+    def _shares_keys(self, rule: Rule) -> bool:
+        """Whether two anchors of a rule hold the same key, which the source allowed."""
+        used: dict[str, None] = {}
+        for requirement in rule:
+            for word in ("signed-by", "by"):
+                named = requirement.get(word, ())
+                used.update(dict.fromkeys((named,) if isinstance(named, str) else tuple(map(str, _list(named)))))
+        keys = [key for anchor in used for key in self.anchors.get(anchor, ())]
+        return len(keys) != len(set(keys))
+
+
+def _list(value: Value) -> Sequence[str]:
+    return value if isinstance(value, (list, tuple)) else ()
+
+
+def _text(text: str) -> str:
+    """A TOML basic string: JSON's escapes are TOML's, but for DEL."""
+    return json.dumps(text, ensure_ascii=True).replace("\x7f", "\\u007f")
+
+
+def _value(value: Value | Requirement) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, str):
+        return _text(value)
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{_key(k)} = {_value(v)}" for k, v in value.items()) + " }"
+    return "[" + ", ".join(map(_value, value)) + "]"
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _text(name)
