@@ -6,6 +6,9 @@ left out, and both are told. What the source left open is written with ``unsafe`
 
 Outcome words of the report: ``carried`` as it was; ``stricter`` than it was; ``left-out`` since it is not about
 images in registries, or without effect; ``refused``: it cannot be carried, and the rule says ``reject`` instead.
+Two are for a person to think about: ``wider``: the rule asks for the same, but of more names than its pattern
+(a scope has no shape for the difference; never where it asks for nothing); ``dropped``: the person said
+``--unsafe-drop-transparency-log``.
 """
 
 from __future__ import annotations

@@ -17,24 +17,23 @@ from collections.abc import Sequence
 from imgsign.policy.imports.draft import (
     ACCEPT,
     CARRIED,
+    DROPPED,
     REFUSED,
     REJECT,
     STRICTER,
     Drafted,
+    NotCarried,
     Requirement,
     Rule,
     Wanted,
+    read_keys,
 )
 from imgsign.policy.imports.globs import PATTERN_LIMIT, Glob, Source, place
 from imgsign.wire import Node, quote
 
 _API = re.compile(r"policy\.sigstore\.dev/v1(?:alpha1|beta1)")
-_PEM = re.compile(r"-----BEGIN PUBLIC KEY-----[A-Za-z0-9+/=\s]*-----END PUBLIC KEY-----")
+_GLOB = re.compile(r"[a-zA-Z0-9\-_:/*.]+")
 _FORMATS = {"legacy": "simple", "bundle": "bundle"}
-
-
-class _NotCarried(Exception):
-    """An authority that cannot be carried; the text says why."""
 
 
 def convert(documents: Sequence[Node], wanted: Wanted) -> Drafted:
@@ -44,7 +43,7 @@ def convert(documents: Sequence[Node], wanted: Wanted) -> Drafted:
         Malformed: one of them is none.
     """
     drafted = Drafted()
-    place([_policy(d, drafted, wanted) for d in documents], wanted.against, drafted)
+    place([_policy(d, drafted, wanted) for d in documents], wanted.against, drafted, open_default=False)
     return drafted
 
 
@@ -71,6 +70,8 @@ def _glob(image: Node) -> Glob:
     text = node.text()
     if len(text) > PATTERN_LIMIT:
         node.refuse(f"pattern of more than {PATTERN_LIMIT} characters")
+    if _GLOB.fullmatch(text) is None:
+        node.refuse(f"not a pattern of policy-controller: {quote(text)}")
     # A pattern without a registry is about Docker Hub (policy-controller, glob.Compile).
     if text == "*":
         text = "index.docker.io/library/*"
@@ -86,7 +87,7 @@ def _authorities(node: Node | None, spec: dict[str, Node], drafted: Drafted, wan
     for authority in listed:
         try:
             rules.append(_authority(authority, drafted, wanted))
-        except _NotCarried as e:
+        except NotCarried as e:
             drafted.say(authority.path, REFUSED if len(listed) == 1 else STRICTER, f"{e}: the authority is left out")
             continue
         drafted.say(authority.path, CARRIED, "authority")
@@ -127,16 +128,18 @@ def _authority(node: Node, drafted: Drafted, wanted: Wanted) -> Rule:
         if action not in ("pass", "fail"):
             members["static"].refuse(f"unknown action {quote(action)}")
         if action == "fail":
-            raise _NotCarried("static 'fail' never accepts")
+            raise NotCarried("static 'fail' never accepts")
         return ACCEPT
     if "key" not in members:
-        raise _NotCarried("keyless signatures are not judged by imgsign")
+        raise NotCarried("keyless signatures are not judged by imgsign")
     if "ctlog" in members and not wanted.unsafe_drop_logs:
-        raise _NotCarried("entries in a transparency log (ctlog) are not judged by imgsign")
+        raise NotCarried("entries in a transparency log (ctlog) are not judged by imgsign")
+    if "ctlog" in members:
+        drafted.say(members["ctlog"].path, DROPPED, "no entry in a transparency log is asked for any more")
     if "rfc3161timestamp" in members:
-        raise _NotCarried("signed timestamps (rfc3161timestamp) are not judged by imgsign")
+        raise NotCarried("signed timestamps (rfc3161timestamp) are not judged by imgsign")
     if "source" in members:
-        raise _NotCarried("signatures kept in another repository (source) are not looked for")
+        raise NotCarried("signatures kept in another repository (source) are not looked for")
     format = members["signatureFormat"].text() if "signatureFormat" in members else "legacy"
     if format not in _FORMATS:
         members["signatureFormat"].refuse(f"unknown format {quote(format)}")
@@ -150,23 +153,21 @@ def _authority(node: Node, drafted: Drafted, wanted: Wanted) -> Rule:
 def _anchor(node: Node, name: str, drafted: Drafted) -> str:
     members = node.fields((), ("data", "kms", "secretRef", "hashAlgorithm"))
     if "data" not in members:
-        raise _NotCarried("keys in a secret or a KMS are not read")
-    keys = tuple(f"{pem}\n" for pem in _PEM.findall(members["data"].text()))
-    if not keys:
-        raise _NotCarried("'data' holds no public key in PEM")
+        raise NotCarried("keys in a secret or a KMS are not read")
+    keys = read_keys(members["data"].text())
     hash = members["hashAlgorithm"].text() if "hashAlgorithm" in members else "sha256"
     if hash not in ("sha256", "sha384", "sha512"):
-        raise _NotCarried(f"hash algorithm {quote(hash)} is not known")
+        raise NotCarried(f"hash algorithm {quote(hash)} is not known")
     return drafted.anchor(keys, name, None if hash == "sha256" else hash)
 
 
 def _attestation(node: Node, anchor: str, format: str) -> Requirement:
     members = node.fields(("name", "predicateType"), ("policy",))
     if "policy" in members:
-        raise _NotCarried("conditions in CUE or Rego are not carried")
+        raise NotCarried("conditions in CUE or Rego are not carried")
     kind = _PREDICATES.get(members["predicateType"].text(), members["predicateType"].text())
     if "://" not in kind and kind not in _PREDICATES.values():
-        raise _NotCarried(f"predicate type {quote(kind)} is not known")
+        raise NotCarried(f"predicate type {quote(kind)} is not known")
     return {"attested": kind, "by": anchor, "name": "unsafe-any", "formats": [format]}
 
 

@@ -17,14 +17,17 @@ from imgsign.errors import InvalidReference, Malformed
 from imgsign.policy.imports.draft import (
     ACCEPT,
     CARRIED,
+    DROPPED,
     LEFT_OUT,
     REFUSED,
     REJECT,
     STRICTER,
     Drafted,
+    NotCarried,
     Requirement,
     Rule,
     Wanted,
+    read_keys,
 )
 from imgsign.reference import Reference, is_scope
 from imgsign.wire import Node, b64decode, quote
@@ -32,10 +35,6 @@ from imgsign.wire import Node, b64decode, quote
 _KEYS = ("keyPath", "keyPaths", "keyData", "keyDatas")
 _CERTIFICATES = ("fulcio", "pki")
 _LOGS = ("rekorPublicKeyPath", "rekorPublicKeyPaths", "rekorPublicKeyData", "rekorPublicKeyDatas")
-
-
-class _Refused(Exception):
-    """A requirement that cannot be carried; the text says why."""
 
 
 def convert(documents: Sequence[Node], wanted: Wanted) -> Drafted:
@@ -60,10 +59,12 @@ def convert(documents: Sequence[Node], wanted: Wanted) -> Drafted:
             else:
                 _scope(scope, rule, listed, drafted)
     _close_numeric(transports.get("docker"), default, drafted)
+    if "*" in drafted.scopes:
+        return drafted
     if default == ACCEPT:
         drafted.default = "unsafe-accept-unsigned"
     elif default != REJECT:
-        drafted.scopes.setdefault("*", default)
+        drafted.scopes["*"] = default
     return drafted
 
 
@@ -99,9 +100,11 @@ def _close_numeric(docker: Node | None, default: Rule, drafted: Drafted) -> None
         if not scope[2:].rpartition(".")[2].isdigit():
             drafted.say(node.path, LEFT_OUT, f"scope {quote(scope)} matches no image there either")
             continue
-        drafted.say(node.path, REFUSED, f"wildcards of IP addresses such as {quote(scope)} are not carried")
+        text = f"wildcards of IP addresses such as {quote(scope)} are not carried"
         if default != REJECT:
             drafted.scopes["*"] = REJECT
+            text += ": what no other scope covers is rejected instead"
+        drafted.say(node.path, REFUSED, text)
 
 
 def _rule(node: Node, drafted: Drafted, wanted: Wanted) -> Rule:
@@ -117,7 +120,7 @@ def _rule(node: Node, drafted: Drafted, wanted: Wanted) -> Rule:
         kind = members["type"].text()
         try:
             found.append(_requirement(kind, requirement, drafted, wanted))
-        except _Refused as e:
+        except NotCarried as e:
             drafted.say(requirement.path, REFUSED, f"{e}: the rule rejects instead")
             refused = True
             continue
@@ -133,7 +136,7 @@ def _requirement(kind: str, node: Node, drafted: Drafted, wanted: Wanted) -> Req
         node.fields(("type",))
         return REJECT[0]
     if kind == "signedBy":
-        raise _Refused("OpenPGP signatures (signedBy) are not judged by imgsign")
+        raise NotCarried("OpenPGP signatures (signedBy) are not judged by imgsign")
     if kind != "sigstoreSigned":
         node.refuse(f"unknown requirement type {quote(kind)}")
     members = node.fields(("type",), (*_KEYS, *_CERTIFICATES, *_LOGS, "signedIdentity"))
@@ -141,27 +144,40 @@ def _requirement(kind: str, node: Node, drafted: Drafted, wanted: Wanted) -> Req
     if len(sources) != 1:
         node.refuse(f"expected exactly one of {', '.join((*_KEYS, *_CERTIFICATES))}")
     if sources[0] in _CERTIFICATES:
-        raise _Refused(f"signatures by certificates ({sources[0]}) are not judged by imgsign")
+        raise NotCarried(f"signatures by certificates ({sources[0]}) are not judged by imgsign")
     logs = [m for m in _LOGS if m in members]
     if logs and not wanted.unsafe_drop_logs:
-        raise _Refused(f"entries in a transparency log ({logs[0]}) are not judged by imgsign")
+        raise NotCarried(f"entries in a transparency log ({logs[0]}) are not judged by imgsign")
+    identity = _identity(members.get("signedIdentity"))
     keys = _read_keys(sources[0], members[sources[0]])
     wish = keys[0].rpartition("/")[2].removesuffix(".pub") if sources[0].startswith("keyPath") else "keys"
     anchor = drafted.anchor(keys, wish)
-    identity = members.get("signedIdentity")
-    return {"signed-by": anchor, **_identity(identity), "formats": ["simple"]}
+    if logs:
+        drafted.say(members[logs[0]].path, DROPPED, "no entry in a transparency log is asked for any more")
+    return {"signed-by": anchor, **identity, "formats": ["simple"]}
 
 
 def _read_keys(word: str, node: Node) -> tuple[str, ...]:
     listed = (node,) if word in ("keyPath", "keyData") else node.items()
     if not listed:
         node.refuse("empty list of keys")
+    texts = [n.text() for n in listed]
     if word.startswith("keyPath"):
-        return tuple(n.text() for n in listed)
+        if any(not t.startswith("/") or "-----BEGIN" in t for t in texts):
+            raise NotCarried("a relative keyPath depends on the directory where the tool is started")
+        return tuple(dict.fromkeys(texts))
     try:
-        return tuple(b64decode(n.text()).decode("ascii") for n in listed)
+        return tuple(dict.fromkeys(_one_key(b64decode(t).decode("ascii")) for t in texts))
     except (Malformed, UnicodeDecodeError) as e:
-        raise _Refused("a key is not base64 of PEM text") from e
+        raise NotCarried("a key is not base64 of PEM text") from e
+
+
+def _one_key(text: str) -> str:
+    """The only key of a text: of several, containers/image takes the first."""
+    found = read_keys(text)
+    if len(found) != 1:
+        raise NotCarried("a key holds several keys")
+    return found[0]
 
 
 def _identity(node: Node | None) -> Requirement:  # noqa: RET503  # refuse never returns
@@ -184,13 +200,18 @@ def _identity(node: Node | None) -> Requirement:  # noqa: RET503  # refuse never
             reference = _reference(node.fields(("type", "dockerReference"))["dockerReference"])
             if reference.tag is None and reference.digest is None:
                 node.refuse("dockerReference has neither tag nor digest")
+            if reference.tag is not None and reference.digest is not None:
+                raise NotCarried("a dockerReference with tag and digest is signed by nobody")
             return {"name": "identical", "unsafe-signed-name": str(reference)}
         case "exactRepository":
             reference = _reference(node.fields(("type", "dockerRepository"))["dockerRepository"])
             return {"name": "repository", "unsafe-signed-name": str(reference.repository)}
         case "remapIdentity":
             remap = node.fields(("type", "prefix", "signedPrefix"))
-            return {"name": "exact-tagged", "remap": {remap["prefix"].text(): remap["signedPrefix"].text()}}
+            sides = remap["prefix"].text(), remap["signedPrefix"].text()
+            if not all(is_scope(side) and not side.startswith("*") for side in sides):
+                raise NotCarried("a prefix of remapIdentity is not a registry with or without a path")
+            return {"name": "exact-tagged", "remap": {sides[0]: sides[1]}}
         case _:
             node.refuse(f"unknown signedIdentity type {quote(kind)}")
 

@@ -6,10 +6,13 @@ written can be read back by the one parser there is.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+
+from imgsign.errors import InvalidKey
+from imgsign.keys import PublicKey
+from imgsign.wire import printable
 
 Value = str | int | bool | Sequence[str] | Mapping[str, str]
 Requirement = Mapping[str, Value]
@@ -18,7 +21,36 @@ Rule = tuple[Requirement, ...]
 REJECT: Rule = ({"reject": True},)
 ACCEPT: Rule = ({"unsafe-accept-unsigned": True},)
 
-CARRIED, STRICTER, LEFT_OUT, REFUSED = "carried", "stricter", "left-out", "refused"
+CARRIED, STRICTER, WIDER, DROPPED, LEFT_OUT, REFUSED = (
+    "carried",
+    "stricter",
+    "wider",
+    "dropped",
+    "left-out",
+    "refused",
+)
+
+_PEM = re.compile(r"-----BEGIN PUBLIC KEY-----[A-Za-z0-9+/=\s]*-----END PUBLIC KEY-----")
+
+
+class NotCarried(Exception):
+    """A condition that cannot be carried; the text says why."""
+
+
+def read_keys(text: str) -> tuple[str, ...]:
+    """Read public keys in PEM, each in its one spelling; nothing else may stand between them.
+
+    Raises:
+        NotCarried: there is none, one is unusable, or there is anything else: a variable, a name of a secret.
+    """
+    found = [m.group(0) for m in _PEM.finditer(text)]
+    if not found or _PEM.sub("", text).strip():
+        raise NotCarried("the key is not public keys in PEM and nothing else")
+    try:
+        keys = [PublicKey.from_pem(pem.encode("ascii")).to_pem().decode("ascii") for pem in found]
+    except InvalidKey as e:
+        raise NotCarried(f"a key is unusable, {e.message}") from e
+    return tuple(dict.fromkeys(keys))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +60,9 @@ class Row:
     path: str
     outcome: str
     text: str
+
+    def __str__(self) -> str:
+        return printable(f"{self.outcome:<8}  {self.path}  {self.text}", limit=2048)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,11 +112,12 @@ class Drafted:
 
     def to_toml(self, head: Sequence[str]) -> str:
         """Write the policy; ``head`` are the lines of its first comment."""
-        lines = [*(f"# {line}".rstrip() for line in head), "version = 1", f"default = {_text(self.default)}", ""]
+        comment = (f"# {printable(line, limit=4096)}".rstrip() for line in head)
+        lines = [*comment, "version = 1", f"default = {_text(self.default)}", ""]
         for name, keys in self.anchors.items():
             lines += [f"[anchors.{name}]", "keys = ["]
             for key in keys:
-                shown = _text(key)
+                shown = f'"""\n{key}"""' if _PEM.fullmatch(key.strip()) else _text(key)
                 if name in self.hashes:
                     shown = f"{{ key = {shown}, hash = {_text(self.hashes[name])} }}"
                 lines.append(f"  {shown},")
@@ -111,8 +147,16 @@ def _list(value: Value) -> Sequence[str]:
 
 
 def _text(text: str) -> str:
-    """A TOML basic string: JSON's escapes are TOML's, but for DEL."""
-    return json.dumps(text, ensure_ascii=True).replace("\x7f", "\\u007f")
+    """A TOML basic string."""
+    return '"' + "".join(map(_char, text)) + '"'
+
+
+def _char(char: str) -> str:
+    if char in '"\\':
+        return "\\" + char
+    if char.isascii() and char.isprintable():
+        return char
+    return f"\\u{ord(char):04x}" if ord(char) < 65536 else f"\\U{ord(char):08x}"
 
 
 def _value(value: Value | Requirement) -> str:

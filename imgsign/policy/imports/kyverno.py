@@ -16,27 +16,25 @@ from collections.abc import Sequence
 
 from imgsign.policy.imports.draft import (
     CARRIED,
+    DROPPED,
     LEFT_OUT,
     REFUSED,
     REJECT,
     STRICTER,
     Drafted,
+    NotCarried,
     Requirement,
     Rule,
     Wanted,
+    read_keys,
 )
 from imgsign.policy.imports.globs import PATTERN_LIMIT, Glob, Source, place
 from imgsign.wire import Node, quote
 
 _API = re.compile(r"kyverno\.io/v[0-9](?:(?:alpha|beta)[0-9])?")
-_PEM = re.compile(r"-----BEGIN PUBLIC KEY-----[A-Za-z0-9+/=\s]*-----END PUBLIC KEY-----")
 _TYPES = {"Cosign": "simple", "SigstoreBundle": "bundle"}
 _GATE = ("mutateDigest", "verifyDigest", "required", "useCache", "imageRegistryCredentials", "skipImageReferences")
 _GATE_ACTIONS = ("failureAction", "validate", "cosignOCI11")
-
-
-class _NotCarried(Exception):
-    """A condition that cannot be carried; the text says why."""
 
 
 def convert(documents: Sequence[Node], wanted: Wanted) -> Drafted:
@@ -49,7 +47,7 @@ def convert(documents: Sequence[Node], wanted: Wanted) -> Drafted:
     sources = [s for d in documents for s in _policy(d, drafted, wanted)]
     if sources:
         drafted.say("$", STRICTER, "images that no rule is about were let through; the default rejects them")
-    place(sources, wanted.against, drafted)
+    place(sources, wanted.against, drafted, open_default=True)
     return drafted
 
 
@@ -86,7 +84,7 @@ def _verify(name: str, node: Node, drafted: Drafted, wanted: Wanted) -> Source:
             drafted.say(members[word].path, outcome, "is a matter of the gate, not of the policy")
     try:
         rule = _rule(members, drafted, wanted)
-    except _NotCarried as e:
+    except NotCarried as e:
         drafted.say(node.path, REFUSED, f"{e}: the rule rejects instead")
         rule = REJECT
     else:
@@ -104,12 +102,12 @@ def _glob(node: Node) -> Glob:
 def _rule(members: dict[str, Node], drafted: Drafted, wanted: Wanted) -> Rule:
     for word in ("image", "key", "issuer", "subject", "roots", "additionalExtensions"):
         if word in members:
-            raise _NotCarried(f"{word!r} is of an older or another kind of rule")
+            raise NotCarried(f"{word!r} is of an older or another kind of rule")
     if "repository" in members:
-        raise _NotCarried("signatures kept in another repository are not looked for")
+        raise NotCarried("signatures kept in another repository are not looked for")
     kind = members["type"].text() if "type" in members else "Cosign"
     if kind not in _TYPES:
-        raise _NotCarried(f"signatures of type {quote(kind)} are not judged by imgsign")
+        raise NotCarried(f"signatures of type {quote(kind)} are not judged by imgsign")
     rule: list[Requirement] = []
     annotations = members["annotations"].text_map() if "annotations" in members else {}
     for attestors in members["attestors"].items() if "attestors" in members else ():
@@ -117,19 +115,19 @@ def _rule(members: dict[str, Node], drafted: Drafted, wanted: Wanted) -> Rule:
     for attestation in members["attestations"].items() if "attestations" in members else ():
         rule.extend(_attestation(attestation, kind, drafted, wanted))
     if not rule:
-        raise _NotCarried("asks for nothing that can be carried")
+        raise NotCarried("asks for nothing that can be carried")
     return tuple(rule)
 
 
 def _attestation(node: Node, kind: str, drafted: Drafted, wanted: Wanted) -> list[Requirement]:
     members = node.fields((), ("type", "predicateType", "name", "attestors", "conditions"))
     if "conditions" in members:
-        raise _NotCarried("conditions on attestations are not carried")
+        raise NotCarried("conditions on attestations are not carried")
     uri = (members.get("type") or members.get("predicateType") or node).text()
     if "://" not in uri:
-        raise _NotCarried(f"predicate type {quote(uri)} is not a URI")
+        raise NotCarried(f"predicate type {quote(uri)} is not a URI")
     if "attestors" not in members or not members["attestors"].items():
-        raise _NotCarried("an attestation without attestors is not verified")
+        raise NotCarried("an attestation without attestors is not verified")
     format = "dsse" if kind == "Cosign" else "bundle"
     found: list[Requirement] = []
     for attestors in members["attestors"].items():
@@ -146,17 +144,17 @@ def _attestors(
     wishes: list[dict[str, str]] = []
     hashes: set[str] = set()
     for entry in members["entries"].items():
-        found, hash, said = _entry(entry, wanted)
+        found, hash, said = _entry(entry, drafted, wanted)
         keys.extend(found)
         hashes.add(hash)
         wishes.extend([{**annotations, **said}] * len(found))
     count = members["count"].integer(low=1) if "count" in members else len(keys)
     if any(w != wishes[0] for w in wishes):
-        raise _NotCarried("entries of one attestor with different annotations")
+        raise NotCarried("entries of one attestor with different annotations")
     if len(hashes) != 1:
-        raise _NotCarried("entries of one attestor with different hash algorithms")
+        raise NotCarried("entries of one attestor with different hash algorithms")
     if len(set(keys)) < count:
-        raise _NotCarried(f"{count} of {len(set(keys))} keys can never sign")
+        raise NotCarried(f"{count} of {len(set(keys))} keys can never sign")
     hash = hashes.pop()
     anchor = drafted.anchor(tuple(dict.fromkeys(keys)), "keys", None if hash == "sha256" else hash)
     by = "by" if "by" in words else "signed-by"
@@ -168,25 +166,25 @@ def _attestors(
     return [requirement]  # type: ignore[list-item]  # all values are of the kinds of Value
 
 
-def _entry(node: Node, wanted: Wanted) -> tuple[list[str], str, dict[str, str]]:
+def _entry(node: Node, drafted: Drafted, wanted: Wanted) -> tuple[list[str], str, dict[str, str]]:
     """The keys of one entry, their hash algorithm, and the annotations they must have signed."""
     members = node.fields((), ("keys", "annotations", "repository", "keyless", "certificates", "attestor"))
     if "keys" not in members:
-        raise _NotCarried("only entries with keys are judged by imgsign")
+        raise NotCarried("only entries with keys are judged by imgsign")
     if "repository" in members:
-        raise _NotCarried("signatures kept in another repository are not looked for")
+        raise NotCarried("signatures kept in another repository are not looked for")
     keys = members["keys"].fields((), ("publicKeys", "signatureAlgorithm", "kms", "secret", "rekor", "ctlog"))
     if "publicKeys" not in keys:
-        raise _NotCarried("keys in a secret or a KMS are not read")
-    found = [f"{pem}\n" for pem in _PEM.findall(keys["publicKeys"].text())]
-    if not found:
-        raise _NotCarried("'publicKeys' holds no public key in PEM")
+        raise NotCarried("keys in a secret or a KMS are not read")
+    found = list(read_keys(keys["publicKeys"].text()))
     ignored = "rekor" in keys and _is_true(keys["rekor"], "ignoreTlog")
     if not ignored and not wanted.unsafe_drop_logs:
-        raise _NotCarried("an entry in a transparency log is asked for (rekor.ignoreTlog is not true)")
+        raise NotCarried("an entry in a transparency log is asked for (rekor.ignoreTlog is not true)")
+    if not ignored:
+        drafted.say(keys["publicKeys"].path, DROPPED, "no entry in a transparency log is asked for any more")
     hash = keys["signatureAlgorithm"].text() if "signatureAlgorithm" in keys else "sha256"
     if hash not in ("sha256", "sha384", "sha512"):
-        raise _NotCarried(f"signature algorithm {quote(hash)} is not known")
+        raise NotCarried(f"signature algorithm {quote(hash)} is not known")
     return found, hash, members["annotations"].text_map() if "annotations" in members else {}
 
 
