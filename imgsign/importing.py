@@ -103,6 +103,8 @@ def _load_yaml(text: str) -> list[object]:
             if len(found) >= DOCUMENTS_LIMIT:
                 raise Malformed(f"more than {DOCUMENTS_LIMIT} documents")
             found.append(loader.get_data())
+    except Malformed:
+        raise
     except yaml.YAMLError as e:
         mark = getattr(e, "problem_mark", None)
         where = "" if mark is None else f" in line {mark.line + 1}"

@@ -26,6 +26,7 @@ PATTERN_LIMIT = 1024  # characters
 AGAINST_LIMIT = 100_000  # references
 
 _HUB_HOSTS = (DOCKER_HUB, "index.docker.io")
+_ENDS = {":": (":",), "/": ("/",), "@": ("@sha256:", "@sha384:", "@sha512:")}
 
 
 class Reach(Enum):
@@ -78,14 +79,15 @@ class Glob:
         return len(parts) in self._after(text, parts)
 
     def reach(self, start: str) -> Reach:
-        """How many of the texts that begin with ``start`` are matched; ``start`` ends in ``/``, ``:`` or ``@``."""
+        """How many of the names that begin with ``start`` are matched; ``start`` ends in ``/`` or ``:``."""
         parts = self.parts()
         at = self._after(start, parts)
         last = len(parts) - 1
         # No tag or digest holds a "/", so `*` is as good as `**` there.
         if last in at and (parts[last] == "**" or (parts[last] == "*" and not start.endswith("/"))):
             return Reach.ALL
-        return Reach.SOME if any(i <= last for i in at) else Reach.NONE
+        alive = [i for i in at if i <= last and (start.endswith("/") or "=/" not in parts[i:])]
+        return Reach.SOME if alive else Reach.NONE
 
     def may_reach(self, scope: str) -> bool:
         """Whether the pattern might match an image of a scope, by what stands before its first wildcard."""
@@ -147,11 +149,11 @@ class Source:
     def reach(self, repository: Repository, end: str) -> Reach:
         """How many names of a repository it is about: ``end`` is ``:`` or ``@`` for its own, ``/`` for those below."""
         texts = spellings(repository)
-        found = {g.reach(f"{text}{end}") for g in self.globs for text in texts}
-        if Reach.ALL in found:
+        found = [{g.reach(f"{text}{e}") for g in self.globs for text in texts} for e in _ENDS[end]]
+        if all(Reach.ALL in f for f in found):
             return Reach.ALL
         bare = end == ":" and any(g.matches(text) for g in self.globs for text in texts)  # typed without its tag
-        return Reach.SOME if bare or Reach.SOME in found else Reach.NONE
+        return Reach.SOME if bare or any(f != {Reach.NONE} for f in found) else Reach.NONE
 
 
 def place(sources: Sequence[Source], against: Sequence[str], drafted: Drafted, *, open_default: bool) -> None:
