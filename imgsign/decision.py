@@ -11,8 +11,8 @@ from dataclasses import InitVar, dataclass
 from datetime import datetime
 from typing import NoReturn
 
-from imgsign.claim import Candidate, Claim, Defect
-from imgsign.oci import Image
+from imgsign.claim import Candidate, Claim, Defect, Place
+from imgsign.oci import Artifact, Image
 
 SEAL = object()
 """Handed to ``Decision`` by ``evaluate`` alone (a test reads the sources for it)."""
@@ -35,12 +35,27 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """One place after its requests: an artifact, or a defect; faults either way. Neither: nothing is there."""
+
+    place: Place
+    artifact: Artifact | None = None
+    defect: Defect | None = None
+    faults: tuple[Fault, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """All that was gathered for one image. Order carries no meaning."""
+    """All that was gathered for one image. Order carries no meaning.
+
+    ``opened`` is what it was read from: nothing judges by it, but who keeps it can read it again
+    (:mod:`imgsign.evidence`).
+    """
 
     candidates: tuple[Candidate, ...] = ()
     defects: tuple[Defect, ...] = ()
     faults: tuple[Fault, ...] = ()
+    opened: tuple[Opened, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -52,6 +52,7 @@ FLOORS: dict[str, int] = {
     "attesting": 5,
     "doctor": 5,
     "evidence": 5,
+    "evidence_files": 5,
     "examine": 5,
     "importing": 5,
     "load": 5,
