@@ -35,6 +35,7 @@ T = TypeVar("T")
 _FIRST_ROUND = 8  # artifacts opened before the first judgement: what an ordinary image has
 _NEXT_ROUNDS = 64
 MIB = 1024 * 1024
+_SMALL = MIB  # bytes; a signature takes some KiB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,16 +74,21 @@ GATE_LIMITS = Limits(attestation=8 * MIB)
 
 
 class _Budget:
-    """Bytes that may still be fetched from one source; taken before they are asked for, by any thread."""
+    """Bytes that may still be fetched from one source; taken before they are asked for, by any thread.
+
+    A quarter is kept for small blobs, so that a few large ones, which anybody may push, leave room for
+    signatures.
+    """
 
     def __init__(self, total: int) -> None:
         self._left = total
+        self._kept = total // 4
         self._lock = Lock()
 
     def take(self, size: int) -> bool:
         """Take ``size`` bytes if they are left."""
         with self._lock:
-            if size > self._left:
+            if size > self._left - (self._kept if size > _SMALL else 0):
                 return False
             self._left -= size
             return True

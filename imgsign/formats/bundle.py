@@ -32,7 +32,7 @@ from imgsign.intoto import COSIGN_SIGN, PAYLOAD_TYPE
 from imgsign.keys import PublicKey
 from imgsign.oci import EMPTY_CONFIG, OCI_MANIFEST, Artifact, Blob, Descriptor, Manifest
 from imgsign.reference import Digest
-from imgsign.wire import Node, dump_json, format_time, load_json, quote
+from imgsign.wire import Node, check_few_values, dump_json, format_time, load_json, quote
 
 MEDIA_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 _OLDER = tuple(f"application/vnd.dev.sigstore.bundle+json;version=0.{n}" for n in (1, 2, 3))
@@ -44,6 +44,7 @@ BUNDLE_LIMIT = 128 * 1024 * 1024
 SIGNATURE_LIMIT = 8 * 1024 * 1024
 """Bytes of one bundle with a signature that is written: what readers fetch without being asked for more."""
 
+VALUES_LIMIT = 50_000  # values in one bundle; one with a certificate chain and 30 log entries has some 3,000
 LAYERS_LIMIT = 16  # bundles in one artifact; cosign writes one
 
 _CONTENT = "dev.sigstore.bundle.content"
@@ -68,6 +69,7 @@ def parse_bundle(raw: bytes, place: Place) -> BundleCandidate:
     Raises:
         InvalidEnvelope: if it is malformed; ``UnsupportedBundle`` if it is sound but of another kind.
     """
+    check_few_values(raw, VALUES_LIMIT, error=InvalidEnvelope)
     node = load_json(raw, limit=BUNDLE_LIMIT, error=InvalidEnvelope)
     members = node.fields(("mediaType", "verificationMaterial"), ("dsseEnvelope", "messageSignature"))
     media_type = members["mediaType"].text()

@@ -21,7 +21,7 @@ from imgsign.keys import PublicKey
 from imgsign.oci import DOCKER_MANIFEST, OCI_MANIFEST, Artifact, Blob, Descriptor
 from imgsign.reference import Digest
 from imgsign.tagged import LAYERS_LIMIT, SIGNATURE_KEY, append_layer
-from imgsign.wire import dump_json, load_json, quote
+from imgsign.wire import check_few_values, dump_json, load_json, quote
 
 LAYER_TYPE = "application/vnd.dsse.envelope.v1+json"
 PREDICATE_KEY = "predicateType"
@@ -29,6 +29,8 @@ CERTIFICATE_KEY = "dev.sigstore.cosign/certificate"
 
 ENVELOPE_LIMIT = 128 * 1024 * 1024
 """Bytes of one envelope that are parsed at all; how many are fetched is decided by :mod:`imgsign.gather`."""
+
+VALUES_LIMIT = 1000  # values in one envelope; one with one signature has 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +46,7 @@ def parse_envelope(raw: bytes, place: Place) -> DsseCandidate:
     Raises:
         InvalidEnvelope: if they are not one envelope over an in-toto statement.
     """
+    check_few_values(raw, VALUES_LIMIT, error=InvalidEnvelope)
     envelope = Envelope.parse(load_json(raw, limit=ENVELOPE_LIMIT, error=InvalidEnvelope))
     if envelope.payload_type != PAYLOAD_TYPE:
         raise InvalidEnvelope(f"payload type {quote(envelope.payload_type)} is not an in-toto statement")

@@ -6,7 +6,6 @@ One name is one URI: versions of one type are different types, since a policy's 
 
 from __future__ import annotations
 
-import difflib
 import re
 
 from imgsign.errors import InvalidEnvelope, Malformed
@@ -49,6 +48,8 @@ def predicate_uri(text: str, *, error: type[Malformed] = Malformed, path: str | 
         return text
     if text in _COSIGN_NAMES:
         raise error(f"unknown predicate type {quote(text)}", path=path, hint=f"it is {_COSIGN_NAMES[text]} here")
+    import difflib  # only on the way to an error
+
     close = difflib.get_close_matches(text, PREDICATES, n=1)
     hint = f"did you mean {close[0]!r}?" if close else f"use a URI, or one of {', '.join(PREDICATES)}"
     raise error(f"unknown predicate type {quote(text)}", path=path, hint=hint)

@@ -241,6 +241,12 @@ def test_bundle_over_the_limit_is_a_defect() -> None:
     assert only_defect(raw) == ("malformed", "malformed, 134217729 bytes are more than the limit of 134217728")
 
 
+def test_bundle_of_very_many_values_is_not_parsed() -> None:
+    # As long as an SBOM, and as text no more than that; as Python's lists twenty times as much.
+    raw = b'{"mediaType":[' + b"[]," * 50_000 + b"[]]}"
+    assert only_defect(raw) == ("malformed", "malformed, holds more than 50000 values")
+
+
 def test_only_so_many_bundles_of_one_referrer_are_read() -> None:
     raw = [sign_statement(KEY, statement(subject(f"x:{n}"))) for n in range(LAYERS_LIMIT + 1)]
     assert len(read_bundles(*raw)) == 16
