@@ -1,4 +1,4 @@
-"""A :class:`~imgsign.policy.model.Policy` -> JSON values of the one shape that :mod:`imgsign.policy.parse` reads.
+"""A :class:`~imgsign.policy.model.Policy` -> values of the one shape that :mod:`imgsign.policy.parse` reads, and TOML.
 
 What is written reads back as the same policy. There is one spelling of each: every key has a table of its own,
 with the validity that its anchor gave it, and whatever has its default is left out.
@@ -6,6 +6,7 @@ with the validity that its anchor gave it, and whatever has its default is left 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import assert_never
@@ -162,3 +163,59 @@ def _test(test: Test) -> tuple[str, object]:
             return "where", _where(test.conditions)
         case _:
             assert_never(test)
+
+
+# TOML
+
+
+def toml_policy(value: Mapping[str, object]) -> str:
+    """Write what :func:`policy_value` made, a table for each anchor and scope."""
+    lines = [f"{word} = {toml_inline(value[word])}" for word in ("version", "default")]
+    for word in ("settings", "anchors", "scopes"):
+        members = value.get(word, {})
+        if not isinstance(members, Mapping) or not members:
+            continue
+        if word == "settings":
+            lines += ["", "[settings]", *(f"{k} = {toml_inline(v)}" for k, v in members.items())]
+            continue
+        for name, table in members.items():
+            lines += ["", f"[{word}.{toml_key(name)}]"]
+            for key, listed in table.items():
+                if isinstance(listed, list):
+                    lines += [f"{key} = [", *(f"  {toml_inline(item)}," for item in listed), "]"]
+                else:
+                    lines.append(f"{key} = {toml_inline(listed)}")
+    return "\n".join(lines) + "\n"
+
+
+def toml_inline(value: object) -> str:
+    """Write a value on one line."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        return repr(value)
+    if isinstance(value, str):
+        return toml_text(value)
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{toml_key(k)} = {toml_inline(v)}" for k, v in value.items()) + " }" if value else "{}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(toml_inline, value)) + "]"
+    raise TypeError(f"no TOML for {type(value).__name__}")
+
+
+def toml_key(name: str) -> str:
+    """Write a key, quoted where it has to be."""
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else toml_text(name)
+
+
+def toml_text(text: str) -> str:
+    """Write a basic string; whatever is not plain ASCII is escaped."""
+    return '"' + "".join(map(_char, text)) + '"'
+
+
+def _char(char: str) -> str:
+    if char in '"\\':
+        return "\\" + char
+    if char.isascii() and char.isprintable():
+        return char
+    return f"\\u{ord(char):04x}" if ord(char) < 65536 else f"\\U{ord(char):08x}"

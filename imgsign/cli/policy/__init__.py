@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from imgsign.cli.policy import import_policy, init
+from imgsign.cli.policy import check, explain, import_policy, init
 
 app = typer.Typer(
     name="policy",
@@ -23,3 +23,5 @@ def _group() -> None:
 
 app.command("init")(init.command)
 app.command("import")(import_policy.command)
+app.command("check")(check.command)
+app.command("explain")(explain.command)

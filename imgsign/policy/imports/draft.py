@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from imgsign.errors import InvalidKey
 from imgsign.keys import PublicKey
+from imgsign.policy.write import toml_inline, toml_text
 from imgsign.wire import printable
 
 Value = str | int | bool | Sequence[str] | Mapping[str, str]
@@ -113,18 +114,18 @@ class Drafted:
     def to_toml(self, head: Sequence[str]) -> str:
         """Write the policy; ``head`` are the lines of its first comment."""
         comment = (f"# {printable(line, limit=4096)}".rstrip() for line in head)
-        lines = [*comment, "version = 1", f"default = {_text(self.default)}", ""]
+        lines = [*comment, "version = 1", f"default = {toml_text(self.default)}", ""]
         for name, keys in self.anchors.items():
             lines += [f"[anchors.{name}]", "keys = ["]
             for key in keys:
-                shown = f'"""\n{key}"""' if _PEM.fullmatch(key.strip()) else _text(key)
+                shown = f'"""\n{key}"""' if _PEM.fullmatch(key.strip()) else toml_text(key)
                 if name in self.hashes:
-                    shown = f"{{ key = {shown}, hash = {_text(self.hashes[name])} }}"
+                    shown = f"{{ key = {shown}, hash = {toml_text(self.hashes[name])} }}"
                 lines.append(f"  {shown},")
             lines += ["]", ""]
         for scope, rule in self.scopes.items():
-            lines += [f"[scopes.{_text(scope)}]", "require = ["]
-            lines += [f"  {_value(requirement)}," for requirement in rule]
+            lines += [f"[scopes.{toml_text(scope)}]", "require = ["]
+            lines += [f"  {toml_inline(requirement)}," for requirement in rule]
             lines.append("]")
             if self._shares_keys(rule):
                 lines.append("unsafe-shared-key = true")
@@ -144,32 +145,3 @@ class Drafted:
 
 def _list(value: Value) -> Sequence[str]:
     return value if isinstance(value, (list, tuple)) else ()
-
-
-def _text(text: str) -> str:
-    """A TOML basic string."""
-    return '"' + "".join(map(_char, text)) + '"'
-
-
-def _char(char: str) -> str:
-    if char in '"\\':
-        return "\\" + char
-    if char.isascii() and char.isprintable():
-        return char
-    return f"\\u{ord(char):04x}" if ord(char) < 65536 else f"\\U{ord(char):08x}"
-
-
-def _value(value: Value | Requirement) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int):
-        return str(value)
-    if isinstance(value, str):
-        return _text(value)
-    if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{_key(k)} = {_value(v)}" for k, v in value.items()) + " }"
-    return "[" + ", ".join(map(_value, value)) + "]"
-
-
-def _key(name: str) -> str:
-    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _text(name)
