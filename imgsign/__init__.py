@@ -6,7 +6,7 @@ and ``pull`` only render.
 
     floor 6  cli/ demo                                    reads argv, environment, clock; prints
     floor 5  workflow signing attesting examine doctor load login pending resolve  input and output by given objects
-    floor 5  evidence evidence_files importing  what was gathered, kept for later; other tools' policies
+    floor 5  evidence evidence_files comparing editing importing  kept evidence; policies compared, edited, brought
     floor 4  gather stores/ transport/ signers/           requests, securesystemslib, files
     floor 3  evaluate conditions where verifications images/  pure: the judgement, and where references hide in files
     floor 2  policy/ predicates/ formats/ decision platforms  pure: what is asked for, what was found

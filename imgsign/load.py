@@ -27,7 +27,15 @@ from imgsign.wire import Node, load_json, load_toml, quote
 if TYPE_CHECKING:
     from imgsign.policy.model import KeySource, Policy
 
-__all__ = ["load_document", "load_policy", "load_public_key", "parse_public_key", "read_file", "read_key"]
+__all__ = [
+    "load_document",
+    "load_policy",
+    "load_policy_text",
+    "load_public_key",
+    "parse_public_key",
+    "read_file",
+    "read_key",
+]
 
 
 def read_key(spec: str, *, environ: Mapping[str, str], base: Path | None = None) -> Source:
@@ -90,7 +98,11 @@ def load_policy(path: Path, *, environ: Mapping[str, str]) -> tuple[Policy, Trus
     """
     from imgsign.policy.parse import POLICY_LIMIT  # a single --key does without
 
-    raw = read_file(path, limit=POLICY_LIMIT)
+    return load_policy_text(read_file(path, limit=POLICY_LIMIT), path, environ=environ)
+
+
+def load_policy_text(raw: bytes, path: Path, *, environ: Mapping[str, str]) -> tuple[Policy, TrustStore]:
+    """As :func:`load_policy`, with the bytes that are or will be at ``path``."""
     with _no_collection():
         return _load(raw, path, environ)
 

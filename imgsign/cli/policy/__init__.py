@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from imgsign.cli.policy import check, explain, import_policy, init
+from imgsign.cli.policy import check, diff, edit, explain, import_policy, init, trial
 
 app = typer.Typer(
     name="policy",
@@ -25,3 +25,8 @@ app.command("init")(init.command)
 app.command("import")(import_policy.command)
 app.command("check")(check.command)
 app.command("explain")(explain.command)
+app.command("test")(trial.command)
+app.command("diff")(diff.command)
+app.command("add-key")(edit.add_key)
+app.command("retire-key")(edit.retire_key)
+app.command("advance")(edit.advance)

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from imgsign.cli import OK, UNDECIDED
+from imgsign.cli.policy.subjects import read_list
 from imgsign.errors import UsageError
 from imgsign.wire import printable, quote
 
@@ -62,7 +63,9 @@ def command(
 
     if dialect is not None and dialect not in IMPORTS:
         raise UsageError(f"unknown dialect {quote(dialect)}", hint=f"use one of {', '.join(IMPORTS)}")
-    wanted = Wanted(against=_read_list(against), unsafe_drop_logs=unsafe_drop_transparency_log)
+    wanted = Wanted(
+        against=() if against is None else read_list(against), unsafe_drop_logs=unsafe_drop_transparency_log
+    )
     found = import_policy(read_file(Path(file), POLICY_LIMIT), Path(file).name, dialect=dialect, wanted=wanted)
     for row in found.rows:
         print(row, file=sys.stderr)
@@ -74,19 +77,3 @@ def command(
         write_files(NewFile(Path(out), found.text.encode("utf-8"), 0o644), force=force)
         print(f"policy  {printable(out)}", file=sys.stderr)
     return OK if found.complete else UNDECIDED
-
-
-def _read_list(name: str | None) -> tuple[str, ...]:
-    """Read references, one a line; blank lines and those that begin with # are skipped."""
-    if name is None:
-        return ()
-    from imgsign.cli.options import LINE_LIMIT, LINES_LIMIT
-    from imgsign.load import read_file
-
-    lines = read_file(Path(name), LINES_LIMIT * 256).decode("utf-8", "replace").splitlines()
-    found = tuple(t for line in lines if (t := line.strip()) and not t.startswith("#"))
-    if len(found) > LINES_LIMIT or any(len(t) > LINE_LIMIT for t in found):
-        raise UsageError(f"{quote(name)}: more than {LINES_LIMIT} lines, or a line that is too long")
-    if not found:
-        raise UsageError(f"{quote(name)} lists no image")
-    return found
