@@ -81,7 +81,8 @@ def add_key(
             raise UsageError(f"unknown anchor {quote(anchor)}", hint=f"anchors of this policy: {known}")
         if any(k.key.digest == key.digest for k in trust.anchors[anchor].keys):
             raise UsageError(f"key {key.fingerprint} is in anchor {quote(anchor)} already")
-        item: Any = tomlkit.string(key.to_pem().decode("ascii"), multiline=True)
+        # Parsed rather than made: a made one begins behind its quotes.
+        item: Any = tomlkit.parse(f'x = """\n{key.to_pem().decode("ascii")}"""')["x"]
         if not_before is not None or not_after is not None:
             table = tomlkit.inline_table()
             table.append("key", item)

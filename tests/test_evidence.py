@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -425,16 +426,25 @@ KEYS = ROOT / "keys-test"
 REF = "registry.example/shop/app:1"
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    base = tmp_path_factory.mktemp("shop")
+    make_image(base / "image", "1", "hello\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("IMGSIGN_PASSWORD", "test")
+        signing = ["sign", f"oci:{base}/image:1", "--identity", REF, "-k", str(KEYS / "release-a.key")]
+        assert main(signing) == 0
+    return base
+
+
 @pytest.fixture
-def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Path:
+def shop(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A signed image in oci:image, a policy for it, and evidence of it in ev."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("IMGSIGN_PASSWORD", "test")
-    make_image(Path("image"), "1", "hello\n")
-    assert main(["sign", "oci:image:1", "--identity", REF, "-k", str(KEYS / "release-a.key")]) == 0
+    shutil.copytree(made, tmp_path / "shop")
+    monkeypatch.chdir(tmp_path / "shop")
     assert main(["policy", "init", "registry.example/shop", "-k", str(KEYS / "release-a.pub")]) == 0
     assert main(["evidence", "save", "oci:image:1", "ev", "--identity", REF, "-p", "policy.toml"]) == 0
-    return tmp_path
+    return tmp_path / "shop"
 
 
 def last_command(capsys: pytest.CaptureFixture[str]) -> list[str]:

@@ -66,7 +66,7 @@ def terms(formats: tuple[str, ...]) -> dict[str, st.SearchStrategy[object]]:
 
 
 who = st.sampled_from(("a", "b", ["a", "b"], ["b", "a"]))
-named = st.one_of(
+named: st.SearchStrategy[dict[str, object]] = st.one_of(
     st.just({}),
     st.just({"remap": {"mirror.example/hub": "docker.io"}}),
     st.just({"unsafe-signed-name": "r.example/app:1"}),
