@@ -438,7 +438,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def shop(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def shop(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Path:
     """A signed image in oci:image, a policy for it, and evidence of it in ev."""
     shutil.copytree(made, tmp_path / "shop")
     monkeypatch.chdir(tmp_path / "shop")
