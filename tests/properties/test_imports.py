@@ -148,20 +148,24 @@ def check_policy_json(
 _STARTS = ("", "r.example/", "r.example/a", "docker.io/", "index.docker.io/", "docker.io/library/", "a", "x.")
 _ENDS = ("", "/**", "/*", "**", "*", ":*", ":**", ":1", "/b", "/b:*", "/*/c:*", "?:1", "@sha256:*")
 _PREFIXES = ("r.example/**", "r.example/a/**", "docker.io/**", "docker.io/library/**", "**", "r.example:5000/**")
+_TARGETED = ("r.example/a:1", "r.example/a:*", "r.example/a/b*", "r.example/*:1", "*/a/b:*", "a/b:1", "docker.io/a/b:*")
 patterns = st.one_of(
     st.sampled_from(_PREFIXES),
+    st.sampled_from(_TARGETED),
     st.builds("".join, st.tuples(st.sampled_from(_STARTS), st.sampled_from(_ENDS))).filter(bool),
 )
 cluster = st.lists(
     st.tuples(
         st.lists(patterns, min_size=1, max_size=2),
-        st.lists(st.integers(0, SIGNERS - 1), min_size=1, max_size=2, unique=True),
+        st.sampled_from(([0], [1], [2], [0, 1])),
     ),
     min_size=1,
     max_size=3,
 )
-listed = st.sampled_from(((), NAMES, NAMES[:2], NAMES[5:]))
-most_signers = st.sampled_from((frozenset({0, 1, 2}), frozenset({0, 1}), frozenset({2}), frozenset[int]()))
+listed = st.sampled_from(((), (), (), NAMES, NAMES[:1], NAMES[5:]))
+most_signers = st.sampled_from(
+    (frozenset({0, 1, 2}), frozenset({0, 1}), frozenset({0, 2}), frozenset({0}), frozenset[int]())
+)
 
 
 def typed(name: str) -> list[str]:
@@ -284,5 +288,5 @@ def check_kyverno(
 )
 def test_an_import_never_becomes_more_permissive(kind: str, check: Callable[[], None]) -> None:
     check()
-    # At least one in ten must be allowed for the comparison to mean something.
-    assert counted[kind, True] * 10 >= counted[kind, True] + counted[kind, False], counted
+    # At least one in twenty must be allowed for the comparison to mean something.
+    assert counted[kind, True] * 20 >= counted[kind, True] + counted[kind, False], counted
