@@ -46,8 +46,12 @@ LINES = {
     "doctor": "doctor NAME",
     "doctor mirrored": "doctor NAME --mirror mirror.test/hub",
     "doctor json": "doctor NAME -o json",
+    "evidence": "evidence save NAME ev --policy policy.toml",
+    "policy explain": "policy explain NAME --policy policy.toml",
+    "policy advance": "policy advance policy.toml NAME",
+    "policy diff": "policy diff policy.toml policy.toml --against list",
 }
-OFFLINE = {"completion", "demo", "key", "logout", "policy"}
+OFFLINE = {"completion", "demo", "key", "logout"}
 
 
 @pytest.fixture
@@ -70,6 +74,11 @@ def run(sim: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys:
     for name in ("signature", "payload"):
         Path(name).write_bytes(b"c2lnbmVk")
     Path("predicate").write_bytes(b"{}")
+    Path("policy.toml").write_text(
+        f'version = 1\ndefault = "reject"\n[anchors.a]\nkeys = ["{KEYS}/release-a.pub"]\n'
+        '[scopes."registry.test"]\nrequire = [{ signed-by = "a" }]\n'
+    )
+    Path("list").write_text(f"{NAME}\n")
 
     def call(line: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"password\n")))

@@ -300,7 +300,7 @@ def requirements(draw: st.DrawFn, anchors: Anchors) -> SignedBy | Attested:
         max_age=timedelta(seconds=_pick(draw, [HOUR, DAY, 90 * DAY])) if _chance(draw, 25) else None,
         signed_after=at(_pick(draw, [-HOUR, -DAY, -30 * DAY])) if _chance(draw, 30) else None,
         min_sequence=_pick(draw, [0, 1, 41]) if _chance(draw, 30) else None,
-        annotations=_pick(draw, ANNOTATED) if _chance(draw, 25) else {},
+        annotations=_pick(draw, ANNOTATED) if _chance(draw, 40) else {},
         formats=(_pick(draw, ATTESTING if attested else FORMATS),) if _chance(draw, 20) else None,
     )
     if not attested:
