@@ -227,7 +227,7 @@ verdicts: Counter[str] = Counter()
 def test_replay_gives_the_same_bytes_as_the_registry_did(tmp_path: Path) -> None:
     number = iter(range(1_000_000))
 
-    @settings(max_examples=150 * FULL)
+    @settings(max_examples=80 * FULL)
     @given(st.lists(items, max_size=12), st.sampled_from(RULES), st.sampled_from((NAME, None)))
     def check(plan: list[tuple[str, int, str | None]], require: tuple[Requirement, ...], name: str | None) -> None:
         shelf, policy = fill(plan), with_sources(rules(*require))

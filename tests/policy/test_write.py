@@ -125,7 +125,7 @@ def parse_toml(source: str) -> Policy:
     return parse_policy(load_toml(source.encode(), limit=1_000_000))
 
 
-@settings(max_examples=150 * FULL)
+@settings(max_examples=80 * FULL)
 @given(policies)
 def test_what_is_written_reads_back_as_the_same_policy(value: dict[str, object]) -> None:
     policy = parse_policy(Node(value, "", InvalidPolicy))
