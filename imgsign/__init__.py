@@ -7,6 +7,7 @@ and ``pull`` only render.
     floor 6  cli/ demo containerd                         reads argv, environment, clock; prints
     floor 5  workflow signing attesting examine fleet/ doctor load login pending  input and output, by objects given
     floor 5  resolve scanning checking pinning node/      likewise
+    floor 5  evidence evidence_files comparing editing importing  kept evidence; policies compared, edited, brought
     floor 4  gather stores/ transport/ signers/           requests, securesystemslib, files
     floor 3  evaluate conditions where verifications images/ admission/  pure: the judgement, what is judged
     floor 2  policy/ predicates/ formats/ decision platforms  pure: what is asked for, what was found

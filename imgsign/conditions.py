@@ -99,6 +99,7 @@ def name_problem(subject: Subject, required: Terms, asked: Reference | None) -> 
     if subject.name is None:
         hint = 'only name = "unsafe-any" would accept it: any name of this digest, as cosign does'
         return ("name-missing", "signs no name", hint)
+    asked = required.unsafe_signed_name or asked
     if asked is None:
         return (
             "no-name",
@@ -115,9 +116,26 @@ def name_problem(subject: Subject, required: Terms, asked: Reference | None) -> 
     if name.repository != wanted or name.digest not in (None, subject.digest):
         hint = 'only name = "unsafe-any" or a remap would accept it: any name of this digest'
         return ("name-mismatch", f"signs the name {name}, asked for {wanted}", hint)
-    if required.name is NameRule.REPOSITORY or asked.tag is None:
-        return None
+    return _tag_problem(name, required.name, asked)
+
+
+def _tag_problem(name: Reference, rule: NameRule, asked: Reference) -> Problem | None:
+    """Compare what follows the repository in two names of one repository."""
     loose = 'only name = "repository" would accept it: any tag of this repository, older ones too'
+    match rule:
+        case NameRule.REPOSITORY | NameRule.UNSAFE_ANY:
+            return None
+        case NameRule.IDENTICAL if (name.tag, name.digest) != (asked.tag, None if asked.tag else asked.digest):
+            hint = 'name = "exact" would accept the tag it was signed by, and its digest'
+            return ("name-mismatch", f"signs the name {name}, asked for exactly {asked}", hint)
+        case NameRule.TAGGED if name.tag is None and name.digest is None:
+            return ("name-without-tag", f"signs {name.repository} without a tag", 'name = "exact" would accept it')
+        case NameRule.EXACT | NameRule.TAGGED | NameRule.IDENTICAL:
+            pass
+        case _:
+            assert_never(rule)
+    if asked.tag is None:
+        return None
     if name.tag is None:
         return ("name-without-tag", f"signs {name.repository} without a tag, asked for :{asked.tag}", loose)
     if name.tag != asked.tag:

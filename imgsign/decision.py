@@ -11,8 +11,8 @@ from dataclasses import InitVar
 from datetime import datetime
 from typing import NoReturn
 
-from imgsign.claim import Candidate, Claim, Defect
-from imgsign.oci import Image
+from imgsign.claim import Candidate, Claim, Defect, Place
+from imgsign.oci import Artifact, Image
 from imgsign.record import record
 
 SEAL = object()
@@ -36,12 +36,27 @@ class Fault:
 
 
 @record
+class Opened:
+    """One place after its requests: an artifact, or a defect; faults either way. Neither: nothing is there."""
+
+    place: Place
+    artifact: Artifact | None = None
+    defect: Defect | None = None
+    faults: tuple[Fault, ...] = ()
+
+
+@record
 class Evidence:
-    """All that was gathered for one image. Order carries no meaning."""
+    """All that was gathered for one image. Order carries no meaning.
+
+    ``opened`` is what it was read from: nothing judges by it, but who keeps it can read it again
+    (:mod:`imgsign.evidence`).
+    """
 
     candidates: tuple[Candidate, ...] = ()
     defects: tuple[Defect, ...] = ()
     faults: tuple[Fault, ...] = ()
+    opened: tuple[Opened, ...] = ()
 
 
 @record

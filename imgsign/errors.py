@@ -81,6 +81,10 @@ class InvalidPolicy(Malformed):
     """A policy that cannot be used; ``path`` names the key, such as ``scopes."x".require[0].threshold``."""
 
 
+class InvalidEvidence(Malformed):
+    """Saved evidence that is not what its format says."""
+
+
 class InvalidKey(Malformed):
     """A key that cannot be read or is of a kind imgsign refuses."""
 

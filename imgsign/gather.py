@@ -22,7 +22,7 @@ from threading import Lock
 from typing import TypeVar
 
 from imgsign.claim import Candidate, Defect, Format, Place, Referrers, Tag
-from imgsign.decision import Evidence, Fault
+from imgsign.decision import Evidence, Fault, Opened
 from imgsign.errors import ContentMismatch, ImgsignError, Malformed, NotFound, RegistryError, TooLarge
 from imgsign.intoto import COSIGN_SIGN
 from imgsign.oci import Artifact, Blob, Descriptor, Manifest
@@ -106,19 +106,42 @@ class _Search:
 
 
 @dataclass(slots=True)
-class _Pile:
-    """Evidence as it grows."""
+class Pile:
+    """Evidence about one image as it grows; ``formats`` read what is opened."""
 
+    formats: Sequence[Format]
+    image: Digest
     candidates: list[Candidate] = field(default_factory=list)
     defects: list[Defect] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
-    opened: set[Digest] = field(default_factory=set)
+    opened: list[Opened] = field(default_factory=list)
+    known: set[Digest] = field(default_factory=set)
+
+    def add(self, opened: Opened) -> None:
+        """Read what one place had."""
+        self.faults.extend(opened.faults)
+        if opened.defect is not None:
+            self.defects.append(opened.defect)
+        if opened.artifact is not None or opened.defect is not None or opened.faults:
+            self.opened.append(opened)
+        if opened.artifact is None:
+            return
+        if not opened.artifact.missing and not opened.faults:
+            self.known.add(opened.artifact.manifest.digest)
+        for format in self.formats:
+            for found in format.read(opened.artifact, opened.place, self.image):
+                if isinstance(found, Defect):
+                    self.defects.append(found)
+                else:
+                    self.candidates.append(found)
 
     def evidence(self) -> Evidence:
+        """All there is so far."""
         return Evidence(
             candidates=tuple(self.candidates),
             defects=tuple(self.defects),
             faults=tuple(self.faults),
+            opened=tuple(self.opened),
         )
 
 
@@ -143,30 +166,25 @@ def gather(
         pool: Runs requests side by side; without one they run in turn.
     """
     search = _Search(formats=tuple(formats), wanted=wanted, limits=limits or Limits(), pool=pool)
-    pile = _Pile()
+    pile = Pile(search.formats, image)
     for source in sources(store):
         # Each source has limits of its own: what a mirror piles up must not crowd out the registry.
         yield from _gather_from(source, image, search, pile)
 
 
-def _gather_from(store: Store, image: Digest, search: _Search, pile: _Pile) -> Iterator[Evidence]:
+def _gather_from(store: Store, image: Digest, search: _Search, pile: Pile) -> Iterator[Evidence]:
     """Add what one source has to the pile, in rounds; what another one had already is not read again."""
     formats, limits, pool = search.formats, search.limits, search.pool
     budget = _Budget(limits.total)
     places = tuple({p: None for f in formats for p in f.places(image)})
     tags = [p for p in places if isinstance(p, Tag)]
-    jobs: list[Callable[[], _Opened | Fault | None]] = [
-        partial(_open, store, p, search, budget, frozenset(pile.opened)) for p in tags
-    ]
+    jobs: list[Callable[[], Opened]] = [partial(_open, store, p, search, budget, frozenset(pile.known)) for p in tags]
     listing: list[Descriptor] = []
     if any(isinstance(p, Referrers) for p in places):
         jobs.append(partial(_list, store, image, limits, listing))
-    for result in _run(jobs, pool):
-        if isinstance(result, Fault):
-            pile.faults.append(result)
-        elif isinstance(result, _Opened):
-            _add(pile, result, formats, image)
-    new = [d for d in listing if d.digest not in pile.opened]
+    for opened in _run(jobs, pool):
+        pile.add(opened)
+    new = [d for d in listing if d.digest not in pile.known]
     waiting = sorted(new, key=lambda d: not any(f.likely(d, search.wanted) for f in formats))
     size = _FIRST_ROUND
     while True:
@@ -174,54 +192,46 @@ def _gather_from(store: Store, image: Digest, search: _Search, pile: _Pile) -> I
         size = _NEXT_ROUNDS
         work = [partial(_open, store, Referrers(d.digest), search, budget) for d in batch]
         for opened in _run(work, pool):
-            _add(pile, opened, formats, image)
+            pile.add(opened)
         yield pile.evidence()
         if not waiting:
             return
 
 
-@record
-class _Opened:
-    """One place after its requests: an artifact, or a defect; faults either way. ``None``: nothing there."""
-
-    place: Place
-    artifact: Artifact | None = None
-    defect: Defect | None = None
-    faults: tuple[Fault, ...] = ()
-
-
-def _list(store: Store, image: Digest, limits: Limits, found: list[Descriptor]) -> Fault | None:
+def _list(store: Store, image: Digest, limits: Limits, found: list[Descriptor]) -> Opened:
     """Collect the listing; what was listed before a failure is kept, the failure becomes a Fault."""
+    faults: tuple[Fault, ...] = ()
     try:
         for descriptor in store.referrers(image):
             if len(found) >= limits.referrers:
-                return Fault(about="referrers", message=f"more than {limits.referrers} referrers are listed")
+                faults = (Fault(about="referrers", message=f"more than {limits.referrers} referrers are listed"),)
+                break
             found.append(descriptor)
     except ImgsignError as e:
-        return Fault(about="referrers", message=e.message, hint=e.hint)
-    return None
+        faults = (Fault(about="referrers", message=e.message, hint=e.hint),)
+    return Opened(place=Referrers(), faults=faults)
 
 
 def _open(
     store: Store, place: Place, search: _Search, budget: _Budget, known: frozenset[Digest] = frozenset()
-) -> _Opened:
+) -> Opened:
     """Fetch the artifact at a place, unless it is a known one, and those of its blobs that some format wants."""
     try:
         manifest = store.fetch(_what(place))
     except NotFound as e:
         if isinstance(place, Tag):
-            return _Opened(place=place)
-        return _Opened(place=place, defect=Defect(place=place, code="dangling", reason=f"is listed, but {e.message}"))
+            return Opened(place=place)
+        return Opened(place=place, defect=Defect(place=place, code="dangling", reason=f"is listed, but {e.message}"))
     except (ContentMismatch, TooLarge, Malformed) as e:
-        return _Opened(place=place, defect=Defect(place=place, code=_code(e), reason=e.message))
+        return Opened(place=place, defect=Defect(place=place, code=_code(e), reason=e.message))
     except RegistryError as e:
-        return _Opened(place=place, faults=(Fault(about=str(place), message=e.message, hint=e.hint),))
+        return Opened(place=place, faults=(Fault(about=str(place), message=e.message, hint=e.hint),))
     if manifest.digest in known:
-        return _Opened(place=place)
+        return Opened(place=place)
     return _open_blobs(store, place, manifest, search, budget)
 
 
-def _open_blobs(store: Store, place: Place, manifest: Manifest, search: _Search, budget: _Budget) -> _Opened:
+def _open_blobs(store: Store, place: Place, manifest: Manifest, search: _Search, budget: _Budget) -> Opened:
     bare = Artifact(manifest=manifest)
     wanted = {(d.digest, d.size): d for f in search.formats for d in f.wanted(bare, place)}
     limit = search.limits.blob_for(search.wanted)
@@ -247,23 +257,7 @@ def _open_blobs(store: Store, place: Place, manifest: Manifest, search: _Search,
             missing.append((descriptor.digest, "could not be fetched"))
             faults.append(Fault(about=str(place), message=e.message, hint=e.hint))
     artifact = Artifact(manifest=manifest, blobs=tuple(blobs), missing=tuple(missing), too_large=frozenset(large))
-    return _Opened(place=place, artifact=artifact, faults=tuple(faults))
-
-
-def _add(pile: _Pile, opened: _Opened, formats: Sequence[Format], image: Digest) -> None:
-    pile.faults.extend(opened.faults)
-    if opened.defect is not None:
-        pile.defects.append(opened.defect)
-    if opened.artifact is None:
-        return
-    if not opened.artifact.missing and not opened.faults:
-        pile.opened.add(opened.artifact.manifest.digest)
-    for format in formats:
-        for found in format.read(opened.artifact, opened.place, image):
-            if isinstance(found, Defect):
-                pile.defects.append(found)
-            else:
-                pile.candidates.append(found)
+    return Opened(place=place, artifact=artifact, faults=tuple(faults))
 
 
 def _run(jobs: Sequence[Callable[[], T]], pool: Executor | None) -> Iterator[T]:

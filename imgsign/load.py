@@ -22,12 +22,20 @@ from imgsign.keys import PublicKey
 from imgsign.signers import split_spec
 from imgsign.signers.disk import Source, read_file, read_path, read_variable
 from imgsign.trust import Anchor, Keys, TrustedKey, TrustStore
-from imgsign.wire import load_json, load_toml, quote
+from imgsign.wire import Node, load_json, load_toml, quote
 
 if TYPE_CHECKING:
     from imgsign.policy.model import KeySource, Policy
 
-__all__ = ["load_policy", "load_public_key", "parse_public_key", "read_file", "read_key"]
+__all__ = [
+    "load_document",
+    "load_policy",
+    "load_policy_text",
+    "load_public_key",
+    "parse_public_key",
+    "read_file",
+    "read_key",
+]
 
 
 def read_key(spec: str, *, environ: Mapping[str, str], base: Path | None = None) -> Source:
@@ -90,9 +98,28 @@ def load_policy(path: Path, *, environ: Mapping[str, str]) -> tuple[Policy, Trus
     """
     from imgsign.policy.parse import POLICY_LIMIT  # a single --key does without
 
-    raw = read_file(path, limit=POLICY_LIMIT)
+    return load_policy_text(read_file(path, limit=POLICY_LIMIT), path, environ=environ)
+
+
+def load_policy_text(raw: bytes, path: Path, *, environ: Mapping[str, str]) -> tuple[Policy, TrustStore]:
+    """As :func:`load_policy`, with the bytes that are or will be at ``path``."""
     with _no_collection():
         return _load(raw, path, environ)
+
+
+def load_document(node: Node) -> tuple[Policy, TrustStore]:
+    """Parse a policy that holds all its keys as PEM text; no file or variable is read.
+
+    Raises:
+        InvalidPolicy: as :func:`load_policy`, or a key is not PEM text.
+    """
+    from imgsign.policy.parse import parse_policy
+
+    policy = parse_policy(Node(node.value, "", InvalidPolicy))
+    for source in (s for sources in policy.anchors.values() for s in sources):
+        if "-----BEGIN " not in source.text:
+            raise InvalidPolicy("expected a key as PEM text", path=source.path)
+    return policy, _load_trust(policy, Path(), {})
 
 
 @contextmanager

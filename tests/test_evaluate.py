@@ -88,7 +88,13 @@ def code(decision: Decision) -> str | None:
 # Names. The table of design §7.
 
 ASKED = {"R:T": RT, "R@D": replace(R, digest=0), "R:T@D": replace(RT, digest=0), "R:U": replace(R, tag="2")}
-SIGNED = {"R:T": RT, "R": R, "no name": None, "S:T": Name("r.example", "other", "1")}
+SIGNED = {
+    "R:T": RT,
+    "R": R,
+    "no name": None,
+    "S:T": Name("r.example", "other", "1"),
+    "R@D": replace(R, digest=0),
+}
 
 NAME_TABLE: list[tuple[str, str, str, str | None]] = [
     # rule, signed, asked, code (None: allowed)
@@ -124,6 +130,26 @@ NAME_TABLE: list[tuple[str, str, str, str | None]] = [
     ("repository", "S:T", "R@D", "name-mismatch"),
     ("repository", "S:T", "R:T@D", "name-mismatch"),
     ("repository", "S:T", "R:U", "name-mismatch"),
+    # What a signature made by digest says: it is about its own digest only.
+    ("exact", "R@D", "R:T", "name-without-tag"),
+    ("exact", "R@D", "R@D", None),
+    # As exact, but a bare repository never counts.
+    ("exact-tagged", "R:T", "R:T", None),
+    ("exact-tagged", "R:T", "R@D", None),
+    ("exact-tagged", "R:T", "R:U", "name-mismatch"),
+    ("exact-tagged", "R", "R:T", "name-without-tag"),
+    ("exact-tagged", "R", "R@D", "name-without-tag"),
+    ("exact-tagged", "R@D", "R@D", None),
+    ("exact-tagged", "no name", "R@D", "name-missing"),
+    ("exact-tagged", "S:T", "R@D", "name-mismatch"),
+    # The very name that was asked for.
+    ("identical", "R:T", "R:T", None),
+    ("identical", "R:T", "R@D", "name-mismatch"),
+    ("identical", "R:T", "R:T@D", None),
+    ("identical", "R", "R@D", "name-mismatch"),
+    ("identical", "R@D", "R@D", None),
+    ("identical", "R@D", "R:T", "name-mismatch"),
+    ("identical", "no name", "R:T", "name-missing"),
     *(("unsafe-any", signed, asked, None) for signed in SIGNED for asked in ASKED),
 ]
 

@@ -39,6 +39,14 @@ References = Annotated[
         show_default=False,
     ),
 ]
+OptionalReferences = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="REF…",
+        help="registry/repo:tag, repo@sha256:…, or both; or oci:DIR[:TAG] for an OCI layout.",
+        show_default=False,
+    ),
+]
 PolicyFile = Annotated[
     str | None,
     typer.Option(

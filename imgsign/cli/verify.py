@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,10 +18,10 @@ from imgsign.cli.options import (
     Identity,
     InsecureHttp,
     Mirror,
+    OptionalReferences,
     Output,
     PolicyFile,
     Quiet,
-    References,
     Timeout,
     TrustedRealm,
     check_output,
@@ -28,6 +29,7 @@ from imgsign.cli.options import (
     read_targets,
     registries,
 )
+from imgsign.errors import UsageError
 from imgsign.wire import printable
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ THREADS = 8  # requests under way at once: enough to hide a registry's latency, 
 
 
 def command(
-    refs: References,
+    refs: OptionalReferences = None,
     policy: PolicyFile = None,
     key: Annotated[
         list[str] | None,
@@ -62,6 +64,20 @@ def command(
             help="With --key: how the signed name must match. 'unsafe-any' accepts cosign's nameless signatures.",
         ),
     ] = "exact",
+    evidence: Annotated[
+        str | None,
+        typer.Option(
+            "--evidence",
+            metavar="DIR",
+            help="Instead of images: judge again what 'imgsign evidence save' kept, by the policy kept with it or by "
+            "--policy.",
+            show_default=False,
+        ),
+    ] = None,
+    at: Annotated[
+        str | None,
+        typer.Option("--at", metavar="TIME", help="With --evidence: the time to judge at.", show_default=False),
+    ] = None,
     output: Output = "text",
     quiet: Quiet = False,
     identity: Identity = None,
@@ -79,12 +95,22 @@ def command(
     Exit code: 0 all allowed, 1 one or more denied, 3 some could not be decided.
     """
     as_json = check_output(output)
-    targets = read_targets(refs, registries(insecure_http, timeout, trusted_realm, mirror=mirror, ca=ca), identity)
+    if evidence is not None or at is not None:
+        if evidence is not None and (refs or key or identity is not None or name != "exact"):
+            raise UsageError("--evidence goes with --at and --policy only: it says by itself which image it is of")
+        from imgsign.cli.replay import replay_result
+
+        # IMGSIGN_POLICY is for images: which policy judges evidence is said here or by the evidence.
+        given = policy if policy != os.environ.get("IMGSIGN_POLICY") else None
+        saved, decision, trust = replay_result(evidence, at, given)
+        return _show(iter([(saved, decision)]), trust, as_json=as_json, quiet=quiet, count=1)
+    locate = registries(insecure_http, timeout, trusted_realm, mirror=mirror, ca=ca)
+    targets = read_targets(refs or (), locate, identity)
     chosen, trust = choose_policy(policy, key, name)
     return _show(_judge(targets, chosen, trust), trust, as_json=as_json, quiet=quiet, count=len(targets))
 
 
-Result = tuple["Target", "Decision | ImgsignError"]
+Result = tuple["Target | str", "Decision | ImgsignError"]
 
 
 def _judge(targets: list[Target], policy: Policy, trust: TrustStore) -> Iterator[Result]:

@@ -20,13 +20,20 @@ from datetime import datetime, timedelta
 from imgsign.intoto import COSIGN_SIGN
 from imgsign.policy.match import Condition, TextMatch
 from imgsign.record import record
-from imgsign.reference import Repository, scopes
+from imgsign.reference import Reference, Repository, scopes
 
 
 class NameRule(enum.Enum):
-    """How the signed name must relate to the name that was asked for (design §7)."""
+    """How the signed name must relate to the name that was asked for (design §7).
+
+    ``TAGGED`` and ``IDENTICAL`` are what other tools' policies say and imgsign's would otherwise widen: as
+    ``EXACT``, but a name with neither tag nor digest never counts; and the same tag and digest as were asked
+    for, so that what was signed by tag does not count where it is asked for by digest.
+    """
 
     EXACT = "exact"
+    TAGGED = "exact-tagged"
+    IDENTICAL = "identical"
     REPOSITORY = "repository"
     UNSAFE_ANY = "unsafe-any"
 
@@ -37,7 +44,8 @@ class Terms:
 
     ``threshold`` distinct signers of ``anchors``; each counted one meets every other field by one subject
     of one claim: ``remap`` (asked prefix -> signed prefix, at ``/`` boundaries), age, sequence, required
-    annotations. ``formats`` ``None`` means all.
+    annotations. ``formats`` ``None`` means all. ``unsafe_signed_name`` stands in for the name that was asked
+    for: one image of that name may then be served under every name of the scope.
     """
 
     anchors: tuple[str, ...]
@@ -49,6 +57,7 @@ class Terms:
     min_sequence: int | None = None
     annotations: Mapping[str, TextMatch] = field(default_factory=dict, hash=False)
     formats: tuple[str, ...] | None = None
+    unsafe_signed_name: Reference | None = None
 
 
 @record

@@ -13,7 +13,7 @@ Shape (design §7; exact keys only, a typo is an error with its path):
                       | { attested = "TYPE" | [TYPE, …], by = "NAME" | [NAME, …], where = WHERE, TERMS }
                       | { unsafe-accept-unsigned = true } | { reject = true }
     TERMS             threshold, name, remap, max-age, signed-after, min-sequence,
-                      annotations = { KEY = ANNOTATION, … }, formats
+                      annotations = { KEY = ANNOTATION, … }, formats, unsafe-signed-name = "REF"
     TYPE              slsa-provenance, spdx, … (:data:`imgsign.predicates.PREDICATES`) | a URI
     WHERE, ANNOTATION see :mod:`imgsign.policy.parse_match`
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Required, TypedDict
 
 from imgsign.claim import SEQUENCE_MAX
-from imgsign.errors import InvalidReference
+from imgsign.errors import InvalidDigest, InvalidReference
 from imgsign.policy.match import TextMatch
 from imgsign.policy.model import (
     Attested,
@@ -20,7 +20,7 @@ from imgsign.policy.model import (
 )
 from imgsign.policy.parse_match import CONDITIONS_LIMIT, parse_annotation, parse_texts, parse_where
 from imgsign.predicates import predicate_uri
-from imgsign.reference import Repository
+from imgsign.reference import Reference, Repository
 from imgsign.wire import Node, parse_duration, quote
 
 SIGNATURE_FORMATS = ("bundle", "simple")
@@ -35,6 +35,7 @@ _TERMS = (
     "min-sequence",
     "annotations",
     "formats",
+    "unsafe-signed-name",
 )
 _THRESHOLD_MAX = 100
 
@@ -106,6 +107,7 @@ class _Terms(TypedDict, total=False):
     min_sequence: int | None
     annotations: Mapping[str, TextMatch]
     formats: tuple[str, ...] | None
+    unsafe_signed_name: Reference | None
 
 
 def _terms(m: dict[str, Node], by: str, formats: tuple[str, ...], anchors: Anchors) -> _Terms:
@@ -130,6 +132,10 @@ def _terms(m: dict[str, Node], by: str, formats: tuple[str, ...], anchors: Ancho
         found["annotations"] = _annotations(m["annotations"])
     if "formats" in m:
         found["formats"] = _formats(m["formats"], formats)
+    if "unsafe-signed-name" in m:
+        if "remap" in m:
+            m["remap"].refuse("has no effect beside unsafe-signed-name")
+        found["unsafe_signed_name"] = _signed_name(m["unsafe-signed-name"])
     return found
 
 
@@ -157,6 +163,13 @@ def _name_rule(node: Node) -> NameRule:
         return NameRule(text)
     except ValueError:
         node.refuse(f"unknown name rule {quote(text)}", hint=f"use one of {', '.join(r.value for r in NameRule)}")
+
+
+def _signed_name(node: Node) -> Reference:
+    try:
+        return Reference.parse(node.text())
+    except (InvalidReference, InvalidDigest) as e:
+        node.refuse(e.message, hint=e.hint)
 
 
 def _formats(node: Node, known: tuple[str, ...]) -> tuple[str, ...]:

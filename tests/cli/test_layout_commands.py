@@ -217,7 +217,7 @@ def test_verify_json_names_codes_places_and_keys(run: Run) -> None:
         ("verify app --identity x -k KEYS/release-a.pub", "--identity goes with oci:DIR"),
         ("verify oci:image:1 oci:image:1 --identity NAME -k KEYS/release-a.pub", "--identity names one image"),
         ("pull oci:image:1 tarball -k KEYS/release-a.pub", ""),
-        ("verify", "missing argument"),
+        ("verify", "no image reference was given"),
         ("nothing", "no such command: 'nothing'"),
     ],
 )

@@ -56,8 +56,12 @@ LINES = {
     "doctor mirrored": "doctor NAME --mirror mirror.test/hub",
     "doctor json": "doctor NAME -o json",
     "admission": "admission review pod.json --policy policy.toml",
+    "evidence": "evidence save NAME ev --policy policy.toml",
+    "policy explain": "policy explain NAME --policy policy.toml",
+    "policy advance": "policy advance policy.toml NAME",
+    "policy diff": "policy diff policy.toml policy.toml --against list",
 }
-OFFLINE = {"completion", "demo", "key", "logout", "policy"}
+OFFLINE = {"completion", "demo", "key", "logout"}
 
 
 @pytest.fixture
@@ -82,11 +86,12 @@ def run(sim: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys:
     Path("pod.yaml").write_text(f'{{apiVersion: v1, kind: Pod, spec: {{containers: [{{image: "{NAME}"}}]}}}}')
     spec = {"containers": [{"name": "a", "image": NAME}]}
     Path("pod.json").write_text(json.dumps({"apiVersion": "v1", "kind": "Pod", "spec": spec}))
+    Path("predicate").write_bytes(b"{}")
     Path("policy.toml").write_text(
         f'version = 1\ndefault = "reject"\n[anchors.a]\nkeys = ["{KEYS}/release-a.pub"]\n'
-        '[scopes."*"]\nrequire = [{ signed-by = "a" }]\n'
+        '[scopes."registry.test"]\nrequire = [{ signed-by = "a" }]\n'
     )
-    Path("predicate").write_bytes(b"{}")
+    Path("list").write_text(f"{NAME}\n")
 
     def call(line: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"password\n")))

@@ -76,6 +76,7 @@ STRAY_SCOPES = ("r.example.com:5000/team/app2", "r.example.com", "docker.io/lib"
 REMAP = {"mirror.example/hub": "docker.io", "mirror.example/hub/deep": "r.example.com:5000/deep"}
 
 TAGS = ("1", "2", "latest")
+STRICT_NAMES = (NameRule.TAGGED, NameRule.IDENTICAL)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -294,12 +295,12 @@ def requirements(draw: st.DrawFn, anchors: Anchors) -> SignedBy | Attested:
     signed = SignedBy(
         anchors=tuple(names),
         threshold=_pick(draw, [1, 1, 1, 2, 2, 3]),
-        name=_pick(draw, [NameRule.EXACT, NameRule.EXACT, NameRule.REPOSITORY, NameRule.UNSAFE_ANY]),
+        name=_pick(draw, [NameRule.EXACT, NameRule.EXACT, NameRule.REPOSITORY, NameRule.UNSAFE_ANY, *STRICT_NAMES]),
         remap=REMAP if _chance(draw, 50) else {},
         max_age=timedelta(seconds=_pick(draw, [HOUR, DAY, 90 * DAY])) if _chance(draw, 25) else None,
         signed_after=at(_pick(draw, [-HOUR, -DAY, -30 * DAY])) if _chance(draw, 30) else None,
         min_sequence=_pick(draw, [0, 1, 41]) if _chance(draw, 30) else None,
-        annotations=_pick(draw, ANNOTATED) if _chance(draw, 25) else {},
+        annotations=_pick(draw, ANNOTATED) if _chance(draw, 40) else {},
         formats=(_pick(draw, ATTESTING if attested else FORMATS),) if _chance(draw, 20) else None,
     )
     if not attested:
@@ -398,8 +399,11 @@ def _fitting_name(draw: st.DrawFn, required: Terms, asked: Name | None) -> Name 
     registry, path = asked.registry, asked.path
     if required.remap and path == "hub/library/app":
         registry, path = "docker.io", "library/app"
-    tag = asked.tag if required.name is NameRule.EXACT and asked.tag is not None else _pick(draw, [*TAGS, None])
+    strict = required.name in (NameRule.EXACT, *STRICT_NAMES)
+    tag = asked.tag if strict and asked.tag is not None else _pick(draw, [*TAGS, None])
     digest = 0 if _chance(draw, 10) else None
+    if required.name is NameRule.IDENTICAL:
+        tag, digest = asked.tag, None if asked.tag is not None else asked.digest
     return Name(registry, path, tag, digest, short=_chance(draw, 30))
 
 

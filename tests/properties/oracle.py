@@ -180,6 +180,12 @@ def _name_fits(required: Terms, about: About, asked: Name | None) -> bool:
     name = about.name
     if asked is None or not isinstance(name, Name):
         return False
+    if required.name == NameRule.TAGGED and name.tag is None and name.digest is None:
+        return False
+    if required.name == NameRule.IDENTICAL:
+        asked_tail = (asked.tag, None) if asked.tag is not None else (None, asked.digest)
+        if (name.tag, name.digest) != asked_tail:
+            return False
     same_repository = [name.registry, *name.path.split("/")] == _remapped(asked, required.remap)
     own_digest = name.digest is None or name.digest == about.image
     same_tag = asked.tag is None or name.tag == asked.tag

@@ -1,4 +1,4 @@
-"""``imgsign policy``."""
+"""``imgsign policy init``."""
 
 from __future__ import annotations
 
@@ -12,23 +12,8 @@ from imgsign.errors import UsageError
 from imgsign.reference import DOCKER_HUB, is_scope
 from imgsign.wire import quote
 
-app = typer.Typer(
-    name="policy",
-    help="Write key policies.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-)
 
-
-@app.callback()
-def _group() -> None:
-    """Write key policies."""
-
-
-@app.command()
-def init(
+def command(
     scopes: Annotated[
         list[str],
         typer.Argument(
