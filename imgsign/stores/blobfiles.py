@@ -27,7 +27,7 @@ from imgsign.stores import Piece, Room
 from imgsign.stores.appending import Appending, hash_file
 
 ATTEMPTS = 5  # times one blob is continued after its connection broke
-_LARGE = 8 * 1024 * 1024  # bytes from which a blob is put on disk by itself; for smaller ones one pass is cheaper
+LARGE = 8 * 1024 * 1024  # bytes from which a blob is put on disk by itself; for smaller ones one pass is cheaper
 
 Progress = Callable[[int], None]
 """Told how many more bytes of a blob are here (negative where a bad part was thrown away)."""
@@ -113,7 +113,7 @@ class BlobFiles:
         final = self.path(descriptor.digest)
         final.parent.mkdir(parents=True, exist_ok=True)
         self._refuse_links(final)
-        large = descriptor.size >= _LARGE
+        large = descriptor.size >= LARGE
         with _part_file(final) as (handle, part):
             _Filling(handle, descriptor, progress, past_cache=large).run(fetch)
             os.fchmod(handle, 0o644)

@@ -231,11 +231,16 @@ def test_law_3_half_right_attestations_do_not_add_up(data: st.DataObject) -> Non
 @given(cases())
 def test_law_4_every_useless_candidate_and_defect_is_listed_with_its_place(case: Case) -> None:
     decision = case.judge()
+    seen: list[str] = []
     for required in case.rule.require:
+        seen.append(str(required))
         if not isinstance(required, Terms):
             continue
+        # Of requirements that read alike, the second is told as "signed-by release (2)".
+        same = seen.count(str(required))
+        group = str(required) if same == 1 else f"{required} ({same})"
         good = {id(v.sig) for v in oracle.good_votes(required, case.anchors, case.asked, case.sigs)}
-        failed = [c for c in decision.checks if not c.passed and c.group == str(required)]
+        failed = [c for c in decision.checks if not c.passed and c.group == group]
         shown = " ".join(c.about for c in failed)
         for sig in case.sigs:
             if id(sig) not in good:
