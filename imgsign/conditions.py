@@ -107,7 +107,8 @@ def name_problem(subject: Subject, required: Terms, asked: Reference | None) -> 
             "give its name with --identity registry/repo:tag",
         )
     try:
-        name = Reference.parse(subject.name)
+        # What is written as the asked name is written is that name: most are, and need no parsing.
+        name = asked.name if subject.name == str(asked.name) else Reference.parse(subject.name)
     except InvalidReference:
         return ("name-invalid", f"signs {quote(subject.name)}, which is not an image name", None)
     wanted = remapped(asked.repository, required.remap)

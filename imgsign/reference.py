@@ -132,7 +132,7 @@ class Reference:
         Raises:
             InvalidReference: with the part that is wrong.
         """
-        if text != text.strip() or any(c.isspace() for c in text):
+        if text and text.split() != [text]:
             raise InvalidReference(f"reference {quote(text)} holds blanks or line breaks")
         match = _SPLIT.fullmatch(text)
         if match is None or not match["name"]:
