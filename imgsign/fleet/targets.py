@@ -273,7 +273,7 @@ def _local(engine: Engine) -> Iterator[Wanted]:
                 problem=(
                     "no-repository-digest",
                     "the engine knows no repository digest of it: it was built or loaded here, never pushed or pulled",
-                    f"docker push {shown}, or pull it again",
+                    f"docker push {shown}, or pull it again" if names else "docker tag it, then docker push",
                 ),
             )
 

@@ -109,3 +109,24 @@ def test_clean_removes_from_a_real_registry_and_says_where_it_cannot(
     assert refused.returncode == 3
     assert "does not delete manifests" in refused.stderr
     assert "storage.delete.enabled: true" in refused.stderr
+
+
+def test_the_images_of_an_engine_are_judged_by_their_digests_and_those_without_are_named(
+    world: World, docker_host: str, release_key: Path, tmp_path: Path
+) -> None:
+    name = f"{world.registry.host}/engine/app:1.0"
+    digest = images.build_and_push(tmp_path / "pushed", docker_host, name)
+    parts.imgsign("sign", name, "-k", release_key, env={"IMGSIGN_PASSWORD": "test"})
+    env = {"DOCKER_HOST": docker_host, "DOCKER_BUILDKIT": "0"}
+    (tmp_path / "local").mkdir()
+    (tmp_path / "local" / "Dockerfile").write_text(f"FROM {name}\nENV ONLY=here\n")
+    parts.run("docker", "build", "--network", "none", "-t", "only/here:1", tmp_path / "local", env=env)
+    file = tmp_path / "engine.jsonl"
+    key = release_key.with_suffix(".pub")
+    done = parts.imgsign("audit", "docker:", "-k", key, "--jsonl", file, env=env, check=False)
+    judged = {row["reference"]: row for row in rows(file) if "reference" in row}
+    assert judged[f"{name}@{digest}"]["verdict"] == "allowed"
+    local = judged["docker.io/only/here:1"]
+    assert (local["verdict"], local["hint"]) == ("error", "docker push docker.io/only/here:1, or pull it again")
+    assert "no-repository-digest" in str(local["reasons"])
+    assert done.returncode == 3
