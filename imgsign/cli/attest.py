@@ -13,12 +13,16 @@ import typer
 
 from imgsign.cli.options import (
     TIMEOUT,
+    Annotations,
     CertificateAuthority,
+    Expires,
     Identity,
     InsecureHttp,
     Output,
     Quiet,
     References,
+    SequenceNumber,
+    SigningKey,
     Timeout,
     TrustedRealm,
     check_output,
@@ -57,17 +61,7 @@ def command(
             show_default=False,
         ),
     ],
-    key: Annotated[
-        str,
-        typer.Option(
-            "--key",
-            "-k",
-            metavar="KEY",
-            envvar="IMGSIGN_KEY",
-            help="Private key: a file (PEM or cosign's format) or env:NAME.",
-            show_default=False,
-        ),
-    ],
+    key: SigningKey,
     format: Annotated[
         list[str] | None,
         typer.Option(
@@ -79,18 +73,9 @@ def command(
             show_default=False,
         ),
     ] = None,
-    annotation: Annotated[
-        list[str] | None,
-        typer.Option("--annotation", "-a", metavar="KEY=VALUE", help="Sign this too. Repeatable.", show_default=False),
-    ] = None,
-    expires: Annotated[
-        str | None,
-        typer.Option("--expires", metavar="90d", help="Valid for this long: s, m, h, d, w or y.", show_default=False),
-    ] = None,
-    sequence: Annotated[
-        int | None,
-        typer.Option("--sequence", metavar="N", help="A number that grows, for min-sequence.", show_default=False),
-    ] = None,
+    annotation: Annotations = None,
+    expires: Expires = None,
+    sequence: SequenceNumber = None,
     expect_digest: Annotated[
         str | None,
         typer.Option(

@@ -22,6 +22,8 @@ from imgsign.cli.options import (
     InsecureHttp,
     Mirror,
     PolicyFile,
+    PublicKeys,
+    SignedName,
     TrustedRealm,
     choose_policy,
     parse_reference,
@@ -85,18 +87,8 @@ def images(
         ),
     ] = None,
     policy: PolicyFile = None,
-    key: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--key", "-k", metavar="KEY", help="Instead of a policy: a public key. Repeatable.", show_default=False
-        ),
-    ] = None,
-    name: Annotated[
-        str,
-        typer.Option(
-            "--name", metavar="exact|repository|unsafe-any", help="With --key: how the signed name must match."
-        ),
-    ] = "exact",
+    key: PublicKeys = None,
+    name: SignedName = "exact",
     output: Annotated[
         str,
         typer.Option("--output", "-o", metavar="text|jsonl", help="On standard output: what is not allowed, or all."),

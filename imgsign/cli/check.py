@@ -20,6 +20,8 @@ from imgsign.cli.options import (
     InsecureHttp,
     Mirror,
     PolicyFile,
+    PublicKeys,
+    SignedName,
     Timeout,
     TrustedRealm,
     choose_policy,
@@ -47,20 +49,8 @@ def command(
         ),
     ],
     policy: PolicyFile = None,
-    key: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--key", "-k", metavar="KEY", help="Instead of a policy: a public key. Repeatable.", show_default=False
-        ),
-    ] = None,
-    name: Annotated[
-        str,
-        typer.Option(
-            "--name",
-            metavar="exact|repository|unsafe-any",
-            help="With --key: how the signed name must match. 'unsafe-any' accepts cosign's nameless signatures.",
-        ),
-    ] = "exact",
+    key: PublicKeys = None,
+    name: SignedName = "exact",
     output: Annotated[
         str,
         typer.Option(

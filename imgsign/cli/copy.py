@@ -19,6 +19,8 @@ from imgsign.cli.options import (
     InsecureHttp,
     Mirror,
     Output,
+    PublicKeys,
+    SignedName,
     Timeout,
     TrustedRealm,
     check_output,
@@ -66,18 +68,8 @@ def command(
             help="Judge SRC before anything is written, and DST when all is there, both under the name of SRC.",
         ),
     ] = None,
-    key: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--key", "-k", metavar="KEY", help="Instead of a policy: a public key. Repeatable.", show_default=False
-        ),
-    ] = None,
-    name: Annotated[
-        str,
-        typer.Option(
-            "--name", metavar="exact|repository|unsafe-any", help="With --key: how the signed name must match."
-        ),
-    ] = "exact",
+    key: PublicKeys = None,
+    name: SignedName = "exact",
     platform: Annotated[
         str | None,
         typer.Option(

@@ -106,6 +106,60 @@ Timeout = Annotated[
         help="Give up on registries after this long in all, retries included: 30s, 5m, 1h.",
     ),
 ]
+PublicKeys = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--key",
+        "-k",
+        metavar="KEY",
+        help="Instead of a policy: a public key (PEM file, inline PEM or env:NAME); one of them must have signed. "
+        "Repeatable.",
+        show_default=False,
+    ),
+]
+SignedName = Annotated[
+    str,
+    typer.Option(
+        "--name",
+        metavar="exact|repository|unsafe-any",
+        help="With --key: how the signed name must match. 'unsafe-any' accepts cosign's nameless signatures.",
+    ),
+]
+SigningKey = Annotated[
+    str,
+    typer.Option(
+        "--key",
+        "-k",
+        metavar="KEY",
+        envvar="IMGSIGN_KEY",
+        help="Private key: a file (PEM or cosign's format) or env:NAME.",
+        show_default=False,
+    ),
+]
+Annotations = Annotated[
+    list[str] | None,
+    typer.Option("--annotation", "-a", metavar="KEY=VALUE", help="Sign this too. Repeatable.", show_default=False),
+]
+Expires = Annotated[
+    str | None,
+    typer.Option(
+        "--expires",
+        metavar="90d",
+        envvar="IMGSIGN_EXPIRES",
+        help="Valid for this long: s, m, h, d, w or y.",
+        show_default=False,
+    ),
+]
+SequenceNumber = Annotated[
+    int | None,
+    typer.Option(
+        "--sequence",
+        metavar="N",
+        envvar="IMGSIGN_SEQUENCE",
+        help="A number that grows with every release, for min-sequence.",
+        show_default=False,
+    ),
+]
 Identity = Annotated[
     str | None,
     typer.Option(

@@ -18,6 +18,8 @@ from imgsign.cli.options import (
     InsecureHttp,
     Mirror,
     PolicyFile,
+    PublicKeys,
+    SignedName,
     Timeout,
     TrustedRealm,
     choose_policy,
@@ -49,18 +51,8 @@ def command(
         ),
     ],
     policy: PolicyFile = None,
-    key: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--key", "-k", metavar="KEY", help="Instead of a policy: a public key. Repeatable.", show_default=False
-        ),
-    ] = None,
-    name: Annotated[
-        str,
-        typer.Option(
-            "--name", metavar="exact|repository|unsafe-any", help="With --key: how the signed name must match."
-        ),
-    ] = "exact",
+    key: PublicKeys = None,
+    name: SignedName = "exact",
     platform: Annotated[
         str | None,
         typer.Option(

@@ -15,11 +15,15 @@ import typer
 
 from imgsign.cli.options import (
     TIMEOUT,
+    Annotations,
     CertificateAuthority,
+    Expires,
     Identity,
     InsecureHttp,
     Quiet,
     References,
+    SequenceNumber,
+    SigningKey,
     Timeout,
     TrustedRealm,
     read_targets,
@@ -55,17 +59,7 @@ _PUSHED = re.compile(r"^[^\n:]{1,256}: digest: (sha256:[0-9a-f]{64}) size: [0-9]
 
 def command(
     refs: References,
-    key: Annotated[
-        str,
-        typer.Option(
-            "--key",
-            "-k",
-            metavar="KEY",
-            envvar="IMGSIGN_KEY",
-            help="Private key: a file (PEM or cosign's format) or env:NAME.",
-            show_default=False,
-        ),
-    ],
+    key: SigningKey,
     format: Annotated[
         list[str] | None,
         typer.Option(
@@ -78,30 +72,9 @@ def command(
             show_default=False,
         ),
     ] = None,
-    annotation: Annotated[
-        list[str] | None,
-        typer.Option("--annotation", "-a", metavar="KEY=VALUE", help="Sign this too. Repeatable.", show_default=False),
-    ] = None,
-    expires: Annotated[
-        str | None,
-        typer.Option(
-            "--expires",
-            metavar="90d",
-            envvar="IMGSIGN_EXPIRES",
-            help="Valid for this long: s, m, h, d, w or y.",
-            show_default=False,
-        ),
-    ] = None,
-    sequence: Annotated[
-        int | None,
-        typer.Option(
-            "--sequence",
-            metavar="N",
-            envvar="IMGSIGN_SEQUENCE",
-            help="A number that grows with every release, for min-sequence.",
-            show_default=False,
-        ),
-    ] = None,
+    annotation: Annotations = None,
+    expires: Expires = None,
+    sequence: SequenceNumber = None,
     expect_digest: Annotated[
         str | None,
         typer.Option(

@@ -21,7 +21,9 @@ from imgsign.cli.options import (
     OptionalReferences,
     Output,
     PolicyFile,
+    PublicKeys,
     Quiet,
+    SignedName,
     Timeout,
     TrustedRealm,
     check_output,
@@ -45,25 +47,8 @@ THREADS = 8  # requests under way at once: enough to hide a registry's latency, 
 def command(
     refs: OptionalReferences = None,
     policy: PolicyFile = None,
-    key: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--key",
-            "-k",
-            metavar="KEY",
-            help="Instead of a policy: a public key (PEM file, inline PEM or env:NAME); one of them must have signed. "
-            "Repeatable.",
-            show_default=False,
-        ),
-    ] = None,
-    name: Annotated[
-        str,
-        typer.Option(
-            "--name",
-            metavar="exact|repository|unsafe-any",
-            help="With --key: how the signed name must match. 'unsafe-any' accepts cosign's nameless signatures.",
-        ),
-    ] = "exact",
+    key: PublicKeys = None,
+    name: SignedName = "exact",
     evidence: Annotated[
         str | None,
         typer.Option(
